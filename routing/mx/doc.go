@@ -1,0 +1,2 @@
+// Package mx tells the MX state of a domain.
+package mx
