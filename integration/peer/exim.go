@@ -32,6 +32,7 @@ func EximBinary() (string, error) {
 }
 
 const eximHead = `primary_hostname = exim.test
+exim_path = %[3]s
 spool_directory = %[1]s/spool
 log_file_path = %[1]s/log/%%slog
 pid_file_path = %[1]s/exim.pid
