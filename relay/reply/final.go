@@ -1,0 +1,168 @@
+package reply
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"mxbypass/mailbox"
+	"mxbypass/routing"
+	"mxbypass/routing/mx"
+)
+
+// Result is what became of one recipient of a message.
+type Result struct {
+	Route routing.Route // its route, whose action is deliver
+	Err   error         // why it was not delivered; see [Worst] for a route with several mailboxes
+}
+
+// maxNamed is how many recipients of each outcome a reply names.
+const maxNamed = 8
+
+// ForRoute gives the answer to RCPT: the reason of a refusal, with the name that it is about, and the remedy.
+func ForRoute(r routing.Route) Reply {
+	err := r.Err
+	switch {
+	case r.Action == routing.Deliver:
+		return Reply{250, [3]int{2, 1, 5}, "OK"}
+	case r.Action == routing.Relay:
+		err = routing.ErrCannotRelay
+	}
+	rep := For(err)
+	if rep.Code == 250 { // a refusal without a reason is a mistake of ours, and no reason to accept
+		rep = unknown.reply()
+	}
+	rep.Text = clip(who(r) + ": " + rep.Text)
+	return rep
+}
+
+// Each gives the reply for one recipient after the end of data, as LMTP has it (RFC 2033 section 4.2). id is ours, for
+// the log.
+func Each(id string, r Result) Reply {
+	if r.Err == nil {
+		return delivered(who(r.Route)+bypassing(r.Route), id)
+	}
+	rep := For(r.Err)
+	rep.Text = clip(who(r.Route)+": "+rep.Text) + ", id " + id
+	return rep
+}
+
+// Final gives the one reply of SMTP after the end of data. When something can be tried again it is that, because the
+// client then keeps the message; those who have it by then are remembered (see package delivery). Otherwise it is a
+// success if everybody has it, and a refusal that names who has it and who will not, if somebody cannot have it: the
+// client's bounce then tells the truth.
+func Final(id string, results []Result) Reply {
+	if len(results) == 1 {
+		return Each(id, results[0])
+	}
+	var good, final, temporary []Result
+	for _, r := range results {
+		switch {
+		case r.Err == nil:
+			good = append(good, r)
+		case For(r.Err).Permanent():
+			final = append(final, r)
+		default:
+			temporary = append(temporary, r)
+		}
+	}
+	switch {
+	case len(results) == 0:
+		return For(ErrNoRecipients)
+	case len(temporary) > 0:
+		return shared(id, temporary, nil)
+	case len(final) > 0:
+		return shared(id, final, good)
+	}
+	by := bypassing(good[0].Route)
+	for _, r := range good[1:] {
+		if bypassing(r.Route) != by {
+			by = ""
+			break
+		}
+	}
+	return delivered(fmt.Sprintf("%d mailboxes", len(good))+by, id)
+}
+
+func delivered(to, id string) Reply {
+	return Reply{250, [3]int{2, 0, 0}, clip("delivered to "+to) + ", id " + id}
+}
+
+// shared is the reply for the recipients that failed, with the code of the first of them, naming those who have it.
+func shared(id string, failed, good []Result) Reply {
+	rep := For(failed[0].Err)
+	var lines []string
+	for i, r := range good {
+		if i == maxNamed {
+			lines = append(lines, fmt.Sprintf("delivered to %d more", len(good)-i))
+			break
+		}
+		lines = append(lines, clip("delivered to "+who(r.Route)))
+	}
+	for i, r := range failed {
+		if i == maxNamed {
+			lines = append(lines, fmt.Sprintf("not delivered to %d more", len(failed)-i))
+			break
+		}
+		lines = append(lines, clip("not delivered to "+who(r.Route)+": "+For(r.Err).Text))
+	}
+	last := "not delivered to any recipient"
+	switch {
+	case rep.Temporary():
+		last = "try again for all recipients"
+	case len(good) > 0:
+		last = "do not send it again to those who have it"
+	}
+	rep.Text = strings.Join(append(lines, last+", id "+id), "\n")
+	return rep
+}
+
+// bypassing says past whose MX the message went.
+func bypassing(r routing.Route) string {
+	if r.Bypassed == nil || r.Bypassed.Kind != mx.External && r.Bypassed.Kind != mx.Mixed {
+		return ""
+	}
+	provider := plainText(r.Bypassed.Provider, 60)
+	if provider == "" {
+		provider = "the external MX"
+	}
+	return ", bypassing " + provider
+}
+
+// who names the recipient of a route without telling more than the client wrote: the mailbox when the path is plainly
+// that mailbox, as it is or under a gateway; otherwise the path itself.
+func who(r routing.Route) string {
+	if len(r.Recipients) == 1 && spells(r.Path.Address, r.Recipients[0].Delivered, !r.Gateway.IsZero()) {
+		return clip(mailbox.Printable(r.Recipients[0].Delivered.Wire()))
+	}
+	return clip("<" + mailbox.Printable(r.Path.Written) + ">")
+}
+
+// spells tells whether written is the address of box, or, under a gateway, box with its "@" replaced by one separator.
+func spells(written, box mailbox.Address, gateway bool) bool {
+	box = box.Fold()
+	if !gateway {
+		return written.Fold() == box
+	}
+	local := string(written.Local.Fold())
+	user, ok := strings.CutPrefix(local, string(box.Local))
+	if !ok || user == "" {
+		return false
+	}
+	_, n := utf8.DecodeRuneInString(user)
+	domain, err := mailbox.ParseDomainName(user[n:])
+	return err == nil && domain == box.Domain
+}
+
+// clip cuts a line to what fits in a reply beside an id.
+func clip(s string) string {
+	const room = maxLine - 40
+	if len(s) <= room {
+		return s
+	}
+	cut := room - 3
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + "..."
+}

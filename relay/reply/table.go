@@ -1,0 +1,129 @@
+package reply
+
+import (
+	"context"
+	"errors"
+
+	"mxbypass/mailbox"
+	"mxbypass/relay/spool"
+	"mxbypass/routing"
+)
+
+// row is one line of the table: what an error means to a client.
+type row struct {
+	err      error
+	code     int
+	enhanced [3]int
+	text     string // what is the matter, and the remedy where there is one
+}
+
+// unknown is the reply to every error without a row. "Unknown" is never "no".
+var unknown = row{nil, 451, [3]int{4, 3, 0}, "temporary problem on this server, try again later"}
+
+// table is searched from the top, with errors.Is: the first row that fits is the answer. Rows for what went wrong come
+// before rows for the kind of thing that went wrong.
+var table = []row{
+	// The connection and the dialogue.
+	{ErrShutdown, 421, [3]int{4, 3, 2}, "this server is shutting down, try again shortly"},
+	{ErrTooManyConnections, 421, [3]int{4, 3, 2}, "too many connections, try again later"},
+	{ErrTooManyFromClient, 421, [3]int{4, 7, 0}, "too many connections from your address, try again later"},
+	{ErrTooManyErrors, 421, [3]int{4, 7, 0}, "too many errors, closing the connection"},
+	{ErrTooManyTransactions, 421, [3]int{4, 7, 0}, "too many messages in this connection, open a new one"},
+	{ErrIdle, 421, [3]int{4, 4, 2}, "timeout, closing the connection"},
+	{ErrSequence, 503, [3]int{5, 5, 1}, "bad sequence of commands"},
+	{ErrParameter, 501, [3]int{5, 5, 4}, "invalid parameter"},
+	{ErrNeedsTLS, 530, [3]int{5, 7, 10}, "REQUIRETLS needs a TLS connection"},
+	{ErrTooManyRecipients, 452, [3]int{4, 5, 3}, "too many recipients, send the message again for the others"},
+	{ErrNoRecipients, 554, [3]int{5, 5, 1}, "no valid recipients"},
+
+	// The message.
+	{spool.ErrTooBig, 552, [3]int{5, 3, 4}, "message too big for this server"},
+	{ErrHeaderTooBig, 552, [3]int{5, 3, 4}, "the header of the message is too big for this server"},
+	{ErrLineTooLong, 554, [3]int{5, 6, 0}, "a line of the message is too long"},
+	{ErrBareControl, 554, [3]int{5, 6, 0}, "bare CR, bare LF and NUL are not accepted in a message; lines end with CR LF"},
+	{ErrTooManyHops, 554, [3]int{5, 4, 6}, "too many hops: the message seems to loop"},
+	{ErrLoop, 554, [3]int{5, 4, 6}, "mail loop: the message was already delivered to this mailbox"},
+
+	// The machine.
+	{mailbox.ErrNoSpace, 452, [3]int{4, 3, 1}, "not enough space on this server, try again later"},
+	{spool.ErrBusy, 452, [3]int{4, 3, 1}, "too many messages in flight, try again later"},
+
+	// Addresses.
+	{mailbox.ErrNeedsUTF8, 553, [3]int{5, 6, 7}, "an address that is not ASCII needs SMTPUTF8"},
+	{ErrSender, 501, [3]int{5, 1, 7}, "invalid sender address"},
+	{mailbox.ErrTooLong, 501, [3]int{5, 1, 3}, "address too long"},
+	{mailbox.ErrSyntax, 501, [3]int{5, 1, 3}, "invalid address"},
+
+	// Routes.
+	{routing.ErrNotHosted, 550, [3]int{5, 7, 1}, "the domain is not hosted here: a bypass address never relays"},
+	{routing.ErrNotServed, 550, [3]int{5, 7, 1}, "the domain is hosted, but not served by this gateway: " +
+		"use the gateway of its own server"},
+	{routing.ErrNotGateway, 550, [3]int{5, 7, 1}, "not a gateway of ours: a bypass address needs the gateway's exact name"},
+	{routing.ErrNested, 550, [3]int{5, 7, 1}, "a bypass address has one hop only"},
+	{routing.ErrRelayDenied, 550, [3]int{5, 7, 1}, "relay access denied: the domain is not hosted here"},
+	{routing.ErrCannotRelay, 450, [3]int{4, 4, 0}, "not yet able to relay: to reach a mailbox here use its bypass address"},
+	{routing.ErrMXUnknown, 451, [3]int{4, 4, 3}, "the MX records of the domain cannot be looked up now, try again later"},
+
+	// Mailboxes.
+	{mailbox.ErrNoDomain, 550, [3]int{5, 7, 1}, "the domain is not hosted here"},
+	{mailbox.ErrNoMailbox, 550, [3]int{5, 1, 1}, "no such mailbox here"},
+	{mailbox.ErrDisabled, 450, [3]int{4, 2, 1}, "the mailbox is disabled for now"},
+	{mailbox.ErrAliasLoop, 451, [3]int{4, 3, 5}, "the aliases of this address lead nowhere, the operator has to mend them"},
+	{mailbox.ErrOverQuota, 452, [3]int{4, 2, 2}, "the mailbox is full"},
+	{mailbox.ErrUnavailable, 451, [3]int{4, 3, 0}, "the mailbox cannot be reached now, try again later"},
+
+	// The time that an answer may take.
+	{context.DeadlineExceeded, 451, [3]int{4, 3, 0}, "this took too long, try again later"},
+	{context.Canceled, 451, [3]int{4, 3, 2}, "interrupted, try again later"},
+}
+
+func (r row) reply() Reply { return Reply{r.code, r.enhanced, r.text} }
+
+func lookup(err error) row {
+	for _, r := range table {
+		if errors.Is(err, r.err) {
+			return r
+		}
+	}
+	return unknown
+}
+
+// For gives the reply to an error; nil is 250. The refusal of another server is passed on with its code and text, as
+// far as they make sense to our client; everything else is looked up in the table. An unknown error is temporary, and
+// its detail is not told.
+func For(err error) Reply {
+	if err == nil {
+		return Reply{250, [3]int{2, 0, 0}, "OK"}
+	}
+	var remote *mailbox.RemoteError
+	if errors.As(err, &remote) {
+		return forRemote(remote)
+	}
+	r := lookup(err).reply()
+	if errors.Is(err, mailbox.ErrOverQuota) && saysFinal(err) {
+		r.Code, r.Enhanced[0] = 552, 5
+	}
+	return r
+}
+
+// saysFinal looks for a Temporary method that says no: only the store knows whether a full mailbox will have room again.
+func saysFinal(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && !t.Temporary()
+}
+
+// Worst gives the error that decides about several recipients which share one answer: a temporary one before a final
+// one, the first of each; nil when there is none.
+func Worst(errs ...error) error {
+	var final error
+	for _, err := range errs {
+		switch {
+		case err == nil:
+		case !For(err).Permanent():
+			return err
+		case final == nil:
+			final = err
+		}
+	}
+	return final
+}
