@@ -16,10 +16,11 @@ const MaxDomainName = 255
 // domain are equal with ==. The zero value is no domain.
 type DomainName struct{ ascii string }
 
-// registration maps and checks a name as for a lookup (UTS 46, not transitional): U-labels become A-labels and A-labels
-// are proved to be ones. STD 3 rules are ours (see validLabels), because senders with an underscore do exist.
-var registration = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.BidiRule(), idna.VerifyDNSLength(true),
-	idna.StrictDomainName(false))
+// lookup maps and checks a name as for a lookup (UTS 46, not transitional): U-labels become A-labels and A-labels are
+// proved to be ones. STD 3 rules and hyphens are ours (see validLabels), because senders with an underscore and names
+// with hyphens in the third and fourth place do exist.
+var lookup = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.BidiRule(), idna.VerifyDNSLength(true),
+	idna.StrictDomainName(false), idna.CheckHyphens(false))
 
 // ParseDomainName parses a domain name in any of its spellings: A-labels or U-labels, any case, with at most one
 // trailing dot. Address literals are refused. The error wraps [ErrSyntax] or [ErrTooLong].
@@ -31,10 +32,10 @@ func ParseDomainName(s string) (DomainName, error) {
 	if s == "" {
 		return DomainName{}, fmt.Errorf("%w: empty domain", ErrSyntax)
 	}
-	ascii := s
-	if !plainLDH(s) {
+	ascii := strings.ToLower(s)
+	if !plainLDH(ascii) {
 		var err error
-		if ascii, err = registration.ToASCII(s); err != nil {
+		if ascii, err = lookup.ToASCII(s); err != nil {
 			return DomainName{}, fmt.Errorf("%w: invalid domain name", ErrSyntax)
 		}
 	}
@@ -56,13 +57,13 @@ func MustDomainName(s string) DomainName {
 // ASCII gives the name in A-labels, as DNS and SMTP without SMTPUTF8 want it.
 func (d DomainName) ASCII() string { return d.ascii }
 
-// Unicode gives the name in U-labels where that is faithful, for people to read.
+// Unicode gives the name in U-labels for people to read, where it leads back to this very name.
 func (d DomainName) Unicode() string {
 	if !strings.Contains(d.ascii, "xn--") {
 		return d.ascii
 	}
-	u, err := idna.Display.ToUnicode(d.ascii)
-	if err != nil {
+	u, err := lookup.ToUnicode(d.ascii)
+	if err != nil || Printable(u) != u {
 		return d.ascii
 	}
 	return u
@@ -76,6 +77,13 @@ func (d DomainName) IsZero() bool { return d.ascii == "" }
 
 // IsLiteral tells whether this is an address literal such as [192.0.2.1].
 func (d DomainName) IsLiteral() bool { return strings.HasPrefix(d.ascii, "[") }
+
+// looksLikeIPv4 tells whether the last label is a number. No top-level domain is (RFC 3696 section 2), while system
+// resolvers take such a name for an address.
+func (d DomainName) looksLikeIPv4() bool {
+	last := d.ascii[strings.LastIndexByte(d.ascii, '.')+1:]
+	return last != "" && strings.Trim(last, "0123456789") == ""
+}
 
 // parseLiteral parses an address literal with its brackets (RFC 5321 section 4.1.3; no General-address-literal).
 func parseLiteral(s string) (DomainName, error) {
@@ -97,14 +105,14 @@ func parseLiteral(s string) (DomainName, error) {
 	return DomainName{"[" + ip.String() + "]"}, nil
 }
 
-// plainLDH tells whether s is already in the form that we keep, so that the usual name costs no IDNA pass.
+// plainLDH tells whether s is in the form that we keep, so that the usual name costs no IDNA pass.
 func plainLDH(s string) bool {
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_') {
 			return false
 		}
-		// The third and fourth hyphen mark A-labels and reserved ones (RFC 5891 section 4.2.3.1): let IDNA look.
+		// Two hyphens may mark an A-label (RFC 5890 section 2.3.1): let IDNA look.
 		if c == '-' && i > 0 && s[i-1] == '-' {
 			return false
 		}

@@ -21,8 +21,13 @@ type Path struct {
 
 // CutPath cuts the path from the arguments of MAIL or RCPT: rest is what follows it (the ESMTP parameters). The angle
 // brackets are looked for outside of quoted strings; a path without them ends at the first space, as many devices send
-// it. The error wraps [ErrSyntax].
+// it. Neither path nor parameters may hold a control character. The error wraps [ErrSyntax].
 func CutPath(args string) (path, rest string, err error) {
+	for i := 0; i < len(args); i++ {
+		if args[i] < 0x20 || args[i] == 0x7f {
+			return "", "", fmt.Errorf("%w: a control character in the command", ErrSyntax)
+		}
+	}
 	args = strings.TrimLeft(args, " ")
 	if !strings.HasPrefix(args, "<") {
 		path, rest, _ = strings.Cut(args, " ")
@@ -51,8 +56,9 @@ func CutPath(args string) (path, rest string, err error) {
 
 // ParsePath parses a forward-path, given without its angle brackets (RFC 5321 section 4.1.2, RFC 6531 section 3.3).
 // smtputf8 tells whether the client asked for SMTPUTF8. A source route is checked and dropped (appendix C); an "@" in
-// the local part is refused, also when it is quoted, because somebody behind us could read a route in it. The one path
-// without a domain is <Postmaster>. The error wraps [ErrSyntax], [ErrTooLong] or [ErrNeedsUTF8].
+// the local part is refused, also when it is quoted, because somebody behind us could read a route in it; so is an IP
+// address that is written as a name. The one path without a domain is <Postmaster>. The error wraps [ErrSyntax],
+// [ErrTooLong] or [ErrNeedsUTF8].
 func ParsePath(raw string, smtputf8 bool) (Path, error) {
 	p, err := parse(raw, smtputf8)
 	if err != nil {
@@ -64,11 +70,14 @@ func ParsePath(raw string, smtputf8 bool) (Path, error) {
 	if strings.Contains(string(p.Address.Local), "@") {
 		return Path{}, fmt.Errorf("%w: an @ in the local part", ErrSyntax)
 	}
+	if p.Address.Domain.looksLikeIPv4() {
+		return Path{}, fmt.Errorf("%w: an IP address is written in square brackets", ErrSyntax)
+	}
 	return p, nil
 }
 
-// ParseReversePath parses a reverse-path, given without its angle brackets; the empty string is the null reverse-path.
-// Otherwise as [ParsePath].
+// ParseReversePath parses a reverse-path, given without its angle brackets; the empty string is the null reverse-path,
+// and nothing is refused only because somebody could read a route in it. Otherwise as [ParsePath].
 func ParseReversePath(raw string, smtputf8 bool) (Path, error) { return parse(raw, smtputf8) }
 
 // ParseAddress parses an address as people and configuration files write it: local@domain, with a real domain name.
@@ -87,36 +96,36 @@ func parse(raw string, smtputf8 bool) (Path, error) {
 	if err := checkBytes(raw, smtputf8); err != nil {
 		return Path{}, err
 	}
-	p := Path{Written: raw}
-	s := raw
-	if s == "" {
-		return p, nil
+	if raw == "" {
+		return Path{}, nil
 	}
-	s, err := dropSourceRoute(s)
+	mailbox, err := dropSourceRoute(raw)
 	if err != nil {
 		return Path{}, err
 	}
-	local, s, err := cutLocalPart(s)
+	local, domain, err := cutLocalPart(mailbox)
 	if err != nil {
 		return Path{}, err
 	}
-	if p.Address.Local, err = ParseLocalPart(local); err != nil {
-		return Path{}, err
-	}
-	if s == "" {
-		if strings.EqualFold(raw, "postmaster") {
+	p := Path{Address: Address{Local: local}, Written: raw}
+	switch {
+	case domain == "":
+		// Compared as ASCII: Unicode folding would take the long s for an s.
+		if len(raw) == len("postmaster") && strings.EqualFold(raw, "postmaster") {
 			return p, nil
 		}
 		return Path{}, fmt.Errorf("%w: no domain", ErrSyntax)
-	}
-	s = s[1:] // the "@"
-	if strings.HasPrefix(s, "[") {
-		p.Address.Domain, err = parseLiteral(s)
-	} else {
-		p.Address.Domain, err = ParseDomainName(s)
+	case strings.HasPrefix(domain, "@["):
+		p.Address.Domain, err = parseLiteral(domain[1:])
+	default:
+		p.Address.Domain, err = ParseDomainName(domain[1:])
 	}
 	if err != nil {
 		return Path{}, err
+	}
+	// A-labels are longer than U-labels: what was short enough to come in must be short enough to go out again.
+	if !isASCII(raw) && len(p.Address.Wire())+2 > MaxPath {
+		return Path{}, fmt.Errorf("%w: a path has at most %d octets", ErrTooLong, MaxPath)
 	}
 	return p, nil
 }
@@ -186,20 +195,34 @@ func dropSourceRoute(s string) (string, error) {
 	return rest, nil
 }
 
-// cutLocalPart reads a quoted string or a dot-string up to the "@" and returns it decoded, with what follows (which is
-// empty or starts with the "@").
-func cutLocalPart(s string) (local, rest string, err error) {
-	if s[0] != '"' {
-		at := strings.IndexByte(s, '@')
-		if at < 0 {
-			at = len(s)
+// cutLocalPart reads a quoted string or a dot-string up to the "@", with what follows (which is empty or starts with the
+// "@"). One dot too many at the end of a dot-string is kept, as if it were quoted: no dot-string ends so (RFC 5321
+// section 4.1.2), but such senders exist, and the domain inside a bypass address may end in a dot like any other.
+func cutLocalPart(s string) (local LocalPart, rest string, err error) {
+	if s[0] == '"' {
+		decoded, rest, err := cutQuotedString(s)
+		if err != nil {
+			return "", "", err
 		}
-		local, rest = s[:at], s[at:]
-		if !LocalPart(local).IsDotString() {
-			return "", "", fmt.Errorf("%w: invalid local part", ErrSyntax)
-		}
-		return local, rest, nil
+		local, err = ParseLocalPart(decoded)
+		return local, rest, err
 	}
+	at := strings.IndexByte(s, '@')
+	if at < 0 {
+		at = len(s)
+	}
+	if local, err = ParseLocalPart(s[:at]); err != nil {
+		return "", "", err
+	}
+	// Of form C, not of what came: form C turns some characters into ASCII ones that have to be quoted.
+	if !LocalPart(strings.TrimSuffix(string(local), ".")).IsDotString() {
+		return "", "", fmt.Errorf("%w: invalid local part", ErrSyntax)
+	}
+	return local, s[at:], nil
+}
+
+// cutQuotedString decodes the quoted string at the start of s, which an "@" or nothing must follow.
+func cutQuotedString(s string) (decoded, rest string, err error) {
 	var b strings.Builder
 	for i := 1; i < len(s); i++ {
 		switch c := s[i]; c {
