@@ -2,7 +2,9 @@ package routing
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"strings"
 
 	"mxbypass/mailbox"
 	"mxbypass/routing/mx"
@@ -43,10 +45,26 @@ const (
 	Defer   Action = "defer"   // cannot be known or done now
 )
 
-// Step is one line of a route's explanation.
+// Step is one line of a route's explanation. It is formatted when it is read: most never are.
 type Step struct {
-	Rule   string `json:"rule"`   // short and stable, for machines: "parse", "unfold", "gateway", "domain", "mx", …
-	Detail string `json:"detail"` // a sentence for people, printable
+	Rule   string // short and stable, for machines: "unfold", "domain", "directory", "mx", …
+	format string // with one %s for each argument
+	args   [5]string
+}
+
+func newStep(rule, format string, args ...string) Step {
+	s := Step{Rule: rule, format: format}
+	copy(s.args[:], args)
+	return s
+}
+
+// Detail is a sentence for people, printable.
+func (s Step) Detail() string {
+	args := make([]any, 0, len(s.args))
+	for i := range min(len(s.args), strings.Count(s.format, "%s")) {
+		args = append(args, mailbox.Printable(s.args[i]))
+	}
+	return fmt.Sprintf(s.format, args...)
 }
 
 // Route is the decision for one recipient, with its explanation.
