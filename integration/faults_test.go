@@ -1,0 +1,216 @@
+package integration
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"mxbypass/integration/peer"
+)
+
+// The relay is killed without warning again and again while many clients send. Whatever got a 250 is in the Maildir,
+// whole. (That the page cache survives the kill makes this a test of the relay's order of things; that the disk has
+// them is what the injected faults below and the syscall order test of the store are for.)
+func TestKilledUnderLoad(t *testing.T) {
+	dir := t.TempDir()
+	acknowledged := map[string]bool{}
+	var mu sync.Mutex
+	for round := range 5 {
+		s := start(t, settings{dir: dir})
+		var clients sync.WaitGroup
+		enough := make(chan struct{})
+		for client := range 20 {
+			clients.Add(1)
+			go func() {
+				defer clients.Done()
+				c, _, err := peer.DialSMTP("tcp", s.Addr)
+				if err != nil {
+					return
+				}
+				defer c.Close()
+				if _, err := c.Cmd("EHLO client.test"); err != nil {
+					return
+				}
+				for i := 0; ; i++ {
+					id := fmt.Sprintf("round %d client %d message %d", round, client, i)
+					reply, err := c.Message("sender@client.test", box, "Subject: "+id+"\r\n\r\n"+strings.Repeat("x", 5000)+"\r\nend\r\n")
+					if err != nil || !strings.HasPrefix(reply, "250") {
+						return // killed
+					}
+					mu.Lock()
+					acknowledged[id] = true
+					if len(acknowledged) == 150*(round+1) {
+						close(enough)
+					}
+					mu.Unlock()
+				}
+			}()
+		}
+		select {
+		case <-enough:
+		case <-time.After(time.Minute):
+			t.Error("the clients were not served")
+		}
+		s.Kill()
+		clients.Wait()
+	}
+	found := map[string]int{}
+	for _, m := range inbox(t, filepath.Join(dir, "mail", "exemple.org", "foobar", "Maildir")) {
+		content := below(t, m)
+		id, _, _ := strings.Cut(strings.TrimPrefix(string(content), "Subject: "), "\r\n")
+		if !bytes.HasSuffix(content, []byte("\r\nend\r\n")) {
+			t.Errorf("half a message in the mailbox: %s", id)
+		}
+		found[id]++
+	}
+	for id := range acknowledged {
+		if found[id] != 1 {
+			t.Errorf("%s got a 250 and is %d times in the mailbox", id, found[id])
+		}
+	}
+}
+
+// With a full disk nothing gets a 250 that is not there, the client is told to try later, and mail flows again when
+// there is room.
+func TestFullDisk(t *testing.T) {
+	mail := filepath.Join(t.TempDir(), "small")
+	must(t, os.Mkdir(mail, 0o755))
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", mail).CombinedOutput(); err != nil {
+		t.Fatalf("mount: %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", mail).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v: %s", err, out)
+		}
+	})
+	s := start(t, settings{mail: mail})
+	content := "Subject: big\r\n\r\n" + strings.Repeat(strings.Repeat("x", 78)+"\r\n", 5000)
+	good, refused := 0, ""
+	for range 10 {
+		reply := s.deliver(t, box, content)
+		if strings.HasPrefix(reply, "250") {
+			good++
+			continue
+		}
+		refused = reply
+	}
+	wantReply(t, refused, "452 4.3.1")
+	mails := s.inbox(t, "foobar@exemple.org")
+	if good == 0 || len(mails) != good {
+		t.Fatalf("%d messages got a 250, %d are in the mailbox", good, len(mails))
+	}
+	for _, m := range mails {
+		if !bytes.Equal(below(t, m), []byte(content)) {
+			t.Fatal("half a message in the mailbox")
+		}
+	}
+	for _, folder := range []string{"tmp", "new"} {
+		files, err := filepath.Glob(filepath.Join(mail, "exemple.org", "foobar", "Maildir", folder, "*"))
+		must(t, err)
+		if want := map[string]int{"tmp": 0, "new": good}[folder]; len(files) != want {
+			t.Errorf("%d files in %s, want %d", len(files), folder, want)
+		}
+	}
+	must(t, os.RemoveAll(filepath.Join(mail, "exemple.org")))
+	wantReply(t, s.deliver(t, box, content), "250")
+}
+
+// I/O errors of the mail's file system, injected into the running relay by strace: whatever fails, no 250 is sent for
+// what is not durable, and the relay goes on.
+func TestInjectedErrors(t *testing.T) {
+	for _, fault := range []struct{ calls, errno string }{
+		{"syncfs,fsync,fdatasync,sync_file_range", "EIO"},
+		{"rename,renameat,renameat2,link,linkat", "EIO"},
+		{"rename,renameat,renameat2,link,linkat", "ENOSPC"},
+	} {
+		t.Run(fault.calls+" "+fault.errno, func(t *testing.T) {
+			s := start(t, settings{})
+			wantReply(t, s.deliver(t, box, "Subject: before\r\n\r\nx\r\n"), "250")
+			detach := inject(t, s.Cmd.Process.Pid, fault.calls, fault.errno)
+			wantReply(t, s.deliver(t, box, "Subject: during\r\n\r\nx\r\n"), "4")
+			detach()
+			wantReply(t, s.deliver(t, box, "Subject: after\r\n\r\nx\r\n"), "250")
+			for _, m := range s.inbox(t, "foobar@exemple.org") {
+				if bytes.Contains(m, []byte("Subject: during")) {
+					t.Error("a message that was refused is in the mailbox")
+				}
+			}
+		})
+	}
+	// write goes to sockets and the log too: only the mail's own writes may fail, so the fault is narrowed by path.
+	t.Run("write EIO", func(t *testing.T) {
+		s := start(t, settings{})
+		wantReply(t, s.deliver(t, box, "Subject: before\r\n\r\nx\r\n"), "250")
+		blocked := filepath.Join(s.Mail, "exemple.org", "foobar", "Maildir", "tmp")
+		must(t, os.Remove(blocked))
+		must(t, os.Symlink("/dev/full", blocked)) // every file below it is ENOTDIR
+		wantReply(t, s.deliver(t, box, "Subject: during\r\n\r\nx\r\n"), "4")
+		must(t, os.Remove(blocked))
+		must(t, os.Mkdir(blocked, 0o700))
+		wantReply(t, s.deliver(t, box, "Subject: after\r\n\r\nx\r\n"), "250")
+	})
+}
+
+// inject attaches strace to a process and makes the named system calls fail until detach is called.
+func inject(t *testing.T, pid int, calls, errno string) (detach func()) {
+	t.Helper()
+	log := filepath.Join(t.TempDir(), "strace")
+	cmd := exec.Command("strace", "-f", "-p", fmt.Sprint(pid), "-o", log, "-e", "trace="+calls+",getpid",
+		"-e", "inject="+calls+":error="+errno)
+	p, err := peer.Start(cmd)
+	must(t, err)
+	must(t, peer.Until(30*time.Second, "strace to attach", func() bool { return strings.Contains(p.Output(), "attached") }))
+	return func() {
+		t.Helper()
+		// strace ends by the signal that it was sent; what counts is that faults were injected.
+		_ = p.Stop(syscall.SIGINT)
+		text, err := os.ReadFile(log)
+		must(t, err)
+		if !bytes.Contains(text, []byte("(INJECTED)")) {
+			t.Fatalf("no fault was injected:\n%s", text)
+		}
+	}
+}
+
+// A directory that cannot be read any more keeps answering from what it knows; a directory that was never there is no
+// start. Nobody gets a 5xx for it.
+func TestDirectoryGoesAway(t *testing.T) {
+	s := start(t, settings{})
+	path := filepath.Join(s.Dir, "directory.toml")
+	must(t, os.Remove(path))
+	must(t, s.Cmd.Process.Signal(syscall.SIGHUP))
+	must(t, peer.Until(10*time.Second, "a word about the directory", func() bool {
+		return strings.Contains(s.Output(), "directory.toml")
+	}))
+	wantReply(t, s.deliver(t, box, "Subject: x\r\n\r\nx\r\n"), "250")
+
+	must(t, os.WriteFile(path, []byte("[[domain]\nbroken"), 0o644))
+	must(t, s.Cmd.Process.Signal(syscall.SIGHUP))
+	must(t, peer.Until(10*time.Second, "a word about the broken file", func() bool {
+		return strings.Contains(s.Output(), "directory.toml:1")
+	}))
+	wantReply(t, s.deliver(t, box, "Subject: x\r\n\r\nx\r\n"), "250")
+
+	must(t, os.WriteFile(path, []byte(strings.ReplaceAll(theDomains, `"foobar", `, `"foobar", "newcomer", `)), 0o644))
+	must(t, s.Cmd.Process.Signal(syscall.SIGHUP))
+	must(t, peer.Until(10*time.Second, "the new mailbox", func() bool {
+		return strings.HasPrefix(s.deliver(t, "newcomer%exemple.org@mx.host.test", "Subject: x\r\n\r\nx\r\n"), "250")
+	}))
+}
+
+// Without DNS, bypass mail flows; plain mail is taken for mailboxes that are here, and deferred, never refused, where
+// only the MX could tell.
+func TestDNSGoesAway(t *testing.T) {
+	s := start(t, settings{}) // its DNS server refuses
+	wantReply(t, s.deliver(t, box, "Subject: x\r\n\r\nx\r\n"), "250 2.0.0 delivered to foobar@exemple.org")
+	wantReply(t, s.deliver(t, "foobar@exemple.org", "Subject: x\r\n\r\nx\r\n"), "250")
+	wantReply(t, s.deliver(t, "nobody@exemple.org", "Subject: x\r\n\r\nx\r\n"), "451 4.4.3")
+	wantReply(t, s.deliver(t, "nobody%exemple.org@mx.host.test", "Subject: x\r\n\r\nx\r\n"), "550 5.1.1")
+}
