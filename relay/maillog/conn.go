@@ -67,7 +67,7 @@ func (c *Conn) Routed(msg string, from mailbox.Address, r routing.Route) {
 		slog.String("action", string(r.Action)))
 	a = append(a, where(r)...)
 	if n := len(r.Steps); n > 0 {
-		a = append(a, optional("why", r.Steps[n-1].Detail))
+		a = append(a, optional("why", r.Steps[n-1].Detail()))
 	}
 	c.event(slog.LevelInfo, "routed", a...)
 }
