@@ -1,6 +1,7 @@
 package reply
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -55,11 +56,13 @@ func Final(id string, results []Result) Reply {
 	if len(results) == 1 {
 		return Each(id, results[0])
 	}
-	var good, final, temporary []Result
+	var good, final, held, temporary []Result
 	for _, r := range results {
 		switch {
 		case r.Err == nil:
 			good = append(good, r)
+		case errors.Is(r.Err, ErrHeldBack): // says nothing when it is known who holds them back
+			held = append(held, r)
 		case For(r.Err).Permanent():
 			final = append(final, r)
 		default:
@@ -71,6 +74,8 @@ func Final(id string, results []Result) Reply {
 		return For(ErrNoRecipients)
 	case len(temporary) > 0:
 		return shared(id, temporary, nil)
+	case len(held) > 0:
+		return shared(id, held, nil)
 	case len(final) > 0:
 		return shared(id, final, good)
 	}

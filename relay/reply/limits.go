@@ -39,4 +39,7 @@ var (
 	ErrTooManyHops = errors.New("too many hops")
 	// ErrLoop: the message was already delivered to this recipient.
 	ErrLoop = errors.New("mail loop")
+	// ErrHeldBack: this recipient could have the message, but another one must be tried again, and there is one answer
+	// for both.
+	ErrHeldBack = errors.New("held back with another recipient")
 )

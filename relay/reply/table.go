@@ -44,6 +44,8 @@ var table = []row{
 	{ErrTooManyHops, 554, [3]int{5, 4, 6}, "too many hops: the message seems to loop"},
 	{ErrLoop, 554, [3]int{5, 4, 6}, "mail loop: the message was already delivered to this mailbox"},
 
+	{ErrHeldBack, 451, [3]int{4, 3, 0}, "held back with another recipient, try again later"},
+
 	// The machine.
 	{mailbox.ErrNoSpace, 452, [3]int{4, 3, 1}, "not enough space on this server, try again later"},
 	{spool.ErrBusy, 452, [3]int{4, 3, 1}, "too many messages in flight, try again later"},
@@ -113,17 +115,22 @@ func saysFinal(err error) bool {
 }
 
 // Worst gives the error that decides about several recipients which share one answer: a temporary one before a final
-// one, the first of each; nil when there is none.
+// one, the first of each; ErrHeldBack only when nothing else is temporary; nil when there is no error.
 func Worst(errs ...error) error {
-	var final error
+	var held, final error
 	for _, err := range errs {
 		switch {
 		case err == nil:
+		case errors.Is(err, ErrHeldBack):
+			held = err
 		case !For(err).Permanent():
 			return err
 		case final == nil:
 			final = err
 		}
+	}
+	if held != nil {
+		return held
 	}
 	return final
 }
