@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -32,10 +33,13 @@ func ParseDomainName(s string) (DomainName, error) {
 	if s == "" {
 		return DomainName{}, fmt.Errorf("%w: empty domain", ErrSyntax)
 	}
+	if !utf8.ValidString(s) {
+		return DomainName{}, fmt.Errorf("%w: the domain is not valid UTF-8", ErrSyntax)
+	}
 	ascii := strings.ToLower(s)
 	if !plainLDH(ascii) {
 		var err error
-		if ascii, err = lookup.ToASCII(s); err != nil {
+		if ascii, err = toASCII(s); err != nil {
 			return DomainName{}, fmt.Errorf("%w: invalid domain name", ErrSyntax)
 		}
 	}
@@ -64,6 +68,9 @@ func (d DomainName) Unicode() string {
 	}
 	u, err := lookup.ToUnicode(d.ascii)
 	if err != nil || Printable(u) != u {
+		return d.ascii
+	}
+	if back, err := lookup.ToASCII(u); err != nil || back != d.ascii {
 		return d.ascii
 	}
 	return u
@@ -103,6 +110,19 @@ func parseLiteral(s string) (DomainName, error) {
 		return DomainName{"[IPv6:" + ip.String() + "]"}, nil
 	}
 	return DomainName{"[" + ip.String() + "]"}, nil
+}
+
+// toASCII gives the name in A-labels that lead back to themselves. The second look is needed: what a character is mapped
+// to can break a rule that the character itself kept (a Hebrew letter symbol beside Latin ones).
+func toASCII(s string) (string, error) {
+	ascii, err := lookup.ToASCII(s)
+	if err != nil {
+		return "", err
+	}
+	if again, err := lookup.ToASCII(ascii); err != nil || again != ascii {
+		return "", fmt.Errorf("%q is no stable name", s)
+	}
+	return ascii, nil
 }
 
 // plainLDH tells whether s is in the form that we keep, so that the usual name costs no IDNA pass.

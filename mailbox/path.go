@@ -34,7 +34,7 @@ func CutPath(args string) (path, rest string, err error) {
 		if path == "" || strings.ContainsAny(path, `<>"`) {
 			return "", "", fmt.Errorf("%w: a path is written in angle brackets", ErrSyntax)
 		}
-		return path, rest, nil
+		return path, strings.TrimLeft(rest, " "), nil
 	}
 	quoted := false
 	for i := 1; i < len(args); i++ {
