@@ -69,7 +69,7 @@ func TestConnectionCaps(t *testing.T) {
 
 // A client that stalls in the middle of DATA holds up nobody, is not delivered, and does not keep the relay from ending.
 func TestStallInData(t *testing.T) {
-	s := start(t, settings{limits: "shutdown_timeout = \"1s\""})
+	s := start(t, settings{head: "shutdown_timeout = \"1s\""})
 	stalled := s.dial(t)
 	for _, line := range []string{"MAIL FROM:<sender@client.test>", "RCPT TO:<" + box + ">", "DATA"} {
 		_, err := stalled.Cmd(line)

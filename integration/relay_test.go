@@ -31,6 +31,7 @@ type settings struct {
 	sites     string   // replaces the site "cloud"
 	more      string   // lines added to the configuration, tables included
 	limits    string   // lines of [limits]
+	head      string   // lines before the first table
 	protocol  string   // default: smtp
 	wrapper   []string // a program that runs the relay, such as strace
 }
@@ -87,6 +88,7 @@ func start(t *testing.T, s settings) *setup {
 	must(t, os.WriteFile(filepath.Join(s.dir, "directory.toml"), []byte(s.domains), 0o644))
 	must(t, os.WriteFile(config, []byte(fmt.Sprintf(`hostname = "mx.host.test"
 state_dir = %q
+%s
 
 [[listener]]
 address = %q
@@ -108,7 +110,7 @@ timeout = "2s"
 
 %s
 %s
-`, filepath.Join(s.dir, "state"), addr, s.protocol, s.dns, s.limits, s.directory, s.sites, s.more)), 0o644))
+`, filepath.Join(s.dir, "state"), s.head, addr, s.protocol, s.dns, s.limits, s.directory, s.sites, s.more)), 0o644))
 	r, err := peer.StartRelay(config, addr, s.wrapper...)
 	must(t, err)
 	t.Cleanup(func() {
