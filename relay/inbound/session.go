@@ -1,0 +1,273 @@
+package inbound
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"runtime/debug"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"mxbypass/mailbox"
+	"mxbypass/relay/inbound/wire"
+	"mxbypass/relay/maillog"
+	"mxbypass/relay/reply"
+	"mxbypass/routing"
+)
+
+// session is one connection: what go-smtp calls for its commands, and what the gate asks about them. Everything in it
+// belongs to the goroutine of the connection.
+type session struct {
+	server   *Server
+	protocol Protocol
+	wire     *wire.Conn
+	log      *maillog.Conn
+	id       string
+	client   netip.Addr // zero for a unix socket
+	network  netip.Addr // what the limit per client counts
+
+	hello    string // as the client called itself; empty before HELO
+	extended bool   // EHLO
+	tx       *transaction
+}
+
+var (
+	_ smtp.Session = (*session)(nil)
+	_ wire.Peer    = (*session)(nil)
+)
+
+// errAnswered is for go-smtp: the command failed, and the client was told why.
+var errAnswered = errors.New("answered")
+
+// Admit implements [wire.Peer]: the order of commands (RFC 5321 section 4.1.4).
+func (s *session) Admit(cmd *wire.Command) *reply.Reply {
+	switch cmd.Verb {
+	case wire.HELO, wire.EHLO, wire.LHLO:
+		if cmd.Hello != "" && (cmd.Verb == wire.LHLO) == (s.protocol == LMTP) {
+			s.hello, s.extended = cmd.Hello, cmd.Verb != wire.HELO
+			s.log.Greeted(s.hello, s.with(false))
+		}
+	case wire.MAIL:
+		switch {
+		case s.hello == "":
+			return s.outOfOrder(cmd, "greet with EHLO first")
+		case s.tx != nil:
+			return s.outOfOrder(cmd, "a transaction is in progress, finish it or send RSET")
+		}
+	case wire.RCPT:
+		switch {
+		case s.tx == nil:
+			return s.outOfOrder(cmd, "MAIL comes first")
+		case len(s.tx.routes) >= s.server.options.Limits.Recipients:
+			r := reply.For(reply.ErrTooManyRecipients)
+			s.Refused(cmd, r, reply.ErrTooManyRecipients)
+			return &r
+		}
+	case wire.DATA, wire.BDAT:
+		switch {
+		case s.tx == nil:
+			return s.outOfOrder(cmd, "MAIL and RCPT come first")
+		case len(s.tx.routes) == 0 && s.tx.refused > 0:
+			r := reply.For(reply.ErrNoRecipients)
+			return &r
+		case len(s.tx.routes) == 0:
+			return s.outOfOrder(cmd, "RCPT comes first")
+		}
+	}
+	return nil
+}
+
+func (s *session) outOfOrder(cmd *wire.Command, text string) *reply.Reply {
+	r := reply.For(reply.ErrSequence)
+	r.Text = text
+	s.Refused(cmd, r, reply.ErrSequence)
+	return &r
+}
+
+// Refused implements [wire.Peer].
+func (s *session) Refused(cmd *wire.Command, r reply.Reply, err error) {
+	msg := ""
+	if s.tx != nil {
+		msg = s.tx.id
+		if cmd.Verb == wire.RCPT {
+			s.tx.refused++
+		}
+	}
+	s.log.Refused(msg, cmd.Verb, cmd.About, r, err)
+}
+
+// Transaction implements [wire.Peer].
+func (s *session) Transaction() (open, utf8 bool) {
+	return s.tx != nil, s.tx != nil && s.tx.utf8
+}
+
+// Patience implements [wire.Peer].
+func (s *session) Patience() time.Duration { return s.server.patience() }
+
+// Panicked implements [wire.Peer].
+func (s *session) Panicked(v any, stack []byte) {
+	s.server.options.Log.Logger().Error("panic in a session", "conn", s.id, "panic", mailbox.Printable(fmt.Sprint(v)),
+		"stack", string(stack))
+}
+
+// Closed implements [wire.Peer].
+func (s *session) Closed() {
+	s.endTransaction()
+	s.log.Disconnected()
+	s.server.forget(s)
+}
+
+// Mail implements [smtp.Session]. The path that go-smtp has is a placeholder; the gate has the parsed one.
+func (s *session) Mail(string, *smtp.MailOptions) (err error) {
+	defer s.guard(&err)
+	cmd := s.wire.Command()
+	if err := s.server.options.Spool.Room(cmd.Size); err != nil {
+		r := reply.For(err)
+		s.Refused(cmd, r, err)
+		return s.refuse(r)
+	}
+	core, release := s.server.options.Acquire()
+	s.tx = &transaction{
+		id:      s.server.ids.next(),
+		start:   time.Now(),
+		core:    core,
+		release: release,
+		client:  routing.Client{Addr: s.client, Trusted: s.client.IsValid() && core.Trusted(s.client)},
+		reverse: cmd.Path.Address,
+		utf8:    cmd.UTF8,
+	}
+	s.wire.Answer(reply.Reply{Code: 250, Enhanced: [3]int{2, 1, 0}, Text: "sender OK"})
+	return nil
+}
+
+// Rcpt implements [smtp.Session].
+func (s *session) Rcpt(string, *smtp.RcptOptions) (err error) {
+	defer s.guard(&err)
+	cmd, tx := s.wire.Command(), s.tx
+	ctx, cancel := context.WithTimeout(s.server.base, s.server.options.Timeouts.Answer)
+	defer cancel()
+	route := tx.core.Route(ctx, cmd.Path, tx.client)
+	r := reply.ForRoute(route)
+	if route.Action != routing.Deliver || len(route.Recipients) == 0 {
+		s.Refused(cmd, r, route.Err)
+		return s.refuse(r)
+	}
+	tx.routes = append(tx.routes, route)
+	s.log.Routed(tx.id, tx.reverse, route)
+	s.wire.Answer(r)
+	return nil
+}
+
+// Data implements [smtp.Session], for DATA and BDAT, SMTP and LMTP alike. What go-smtp would read is not the message:
+// the gate has that.
+func (s *session) Data(io.Reader) (err error) {
+	defer s.guard(&err)
+	tx := s.tx
+	w := s.server.options.Spool.NewWriter()
+	defer w.Release()
+	body, err := s.wire.ReadBody(&s.server.body, w)
+	switch {
+	case err == nil:
+	case wire.Fatal(err) || errors.Is(err, wire.ErrAborted):
+		s.log.Refused(tx.id, wire.DATA, "", reply.For(err), err)
+		return errAnswered
+	default:
+		return s.refuseMessage(tx, err)
+	}
+	content, err := w.Seal()
+	if err != nil {
+		return s.refuseMessage(tx, err)
+	}
+	s.deliver(tx, content, body)
+	return nil
+}
+
+// deliver hands the message over and answers.
+func (s *session) deliver(tx *transaction, content mailbox.Content, body wire.Body) {
+	end := time.Now()
+	m := tx.message(content, trace{hello: s.hello, client: s.client, hostname: s.server.options.Hostname,
+		with: s.with(tx.utf8), id: tx.id, at: end})
+	s.log.Received(m, len(tx.routes), end.Sub(tx.start))
+	to, owner, results := tx.assign(loops(body.DeliveredTo))
+	if len(to) > 0 {
+		ctx, cancel := context.WithTimeout(s.server.base, s.server.options.Timeouts.Answer)
+		settle(results, owner, tx.core.Deliver(ctx, m, to))
+		cancel()
+	}
+	took := time.Since(end)
+	for _, r := range results {
+		if r.Err == nil {
+			s.log.Delivered(tx.id, r.Route, took)
+		} else {
+			s.log.NotDelivered(tx.id, r.Route, reply.For(r.Err), r.Err)
+		}
+	}
+	if s.protocol == SMTP {
+		s.wire.Answer(reply.Final(tx.id, results))
+		return
+	}
+	for _, r := range results { // RFC 2033 section 4.2: one reply for each accepted RCPT, in order
+		s.wire.Answer(reply.Each(tx.id, r))
+	}
+}
+
+// refuseMessage answers a message that cannot be taken.
+func (s *session) refuseMessage(tx *transaction, err error) error {
+	r := reply.For(err)
+	s.log.Refused(tx.id, wire.DATA, "", r, err)
+	if s.protocol == LMTP {
+		for range tx.routes[1:] {
+			s.wire.Answer(r)
+		}
+	}
+	return s.refuse(r)
+}
+
+func (s *session) refuse(r reply.Reply) error {
+	s.wire.Answer(r)
+	return errAnswered
+}
+
+// guard keeps a mistake of ours in this session from ending the process. The connection ends: nobody knows in what state
+// it is.
+func (s *session) guard(err *error) {
+	if v := recover(); v != nil {
+		s.Panicked(v, debug.Stack())
+		s.wire.Fail()
+		*err = errAnswered
+	}
+}
+
+// Reset implements [smtp.Session]: after every message, and for RSET, EHLO and errors.
+func (s *session) Reset() { s.endTransaction() }
+
+// Logout implements [smtp.Session].
+func (s *session) Logout() error {
+	s.endTransaction()
+	return nil
+}
+
+func (s *session) endTransaction() {
+	if s.tx != nil {
+		s.tx.release()
+		s.tx = nil
+	}
+}
+
+// with names the protocol in Received (RFC 3848, RFC 6531 section 4.3).
+func (s *session) with(utf8 bool) string {
+	switch {
+	case s.protocol == LMTP && utf8:
+		return "UTF8LMTP"
+	case s.protocol == LMTP:
+		return "LMTP"
+	case utf8:
+		return "UTF8SMTP"
+	case s.extended:
+		return "ESMTP"
+	}
+	return "SMTP"
+}
