@@ -1,0 +1,57 @@
+package configs
+
+import (
+	_ "embed"
+	"fmt"
+	"os"
+	"reflect"
+)
+
+// Reference shows every key with its default and what it means. It is a configuration that loads.
+//
+//go:embed reference.toml
+var Reference string
+
+// maxFile bounds what is read: no configuration is that long, but a device or a mail folder given by mistake is.
+const maxFile = 16 << 20
+
+// Load reads and checks a configuration file. The error is a [Problems].
+func Load(path string) (*Config, error) {
+	text, err := read(path)
+	if err != nil {
+		return nil, Problems{{File: path, Line: 1, Column: 1, Text: err.Error()}}
+	}
+	return Parse(path, text)
+}
+
+func read(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("cannot be read: %w", err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("cannot be read: not a file")
+	case info.Size() > maxFile:
+		return nil, fmt.Errorf("cannot be read: longer than %s", Size(maxFile))
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("cannot be read: %w", err)
+	}
+	return text, nil
+}
+
+// Parse checks the text of a configuration file; name is for the problems. The error is a [Problems].
+func Parse(name string, text []byte) (*Config, error) {
+	c := Default()
+	d := readDocument(name, text)
+	if d.values != nil || len(d.problems) == 0 {
+		d.bind("", reflect.ValueOf(&c).Elem(), d.values)
+		check(&c, d)
+	}
+	if len(d.problems) > 0 {
+		d.problems.sort()
+		return nil, d.problems
+	}
+	return &c, nil
+}
