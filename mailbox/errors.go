@@ -32,6 +32,11 @@ var (
 	ErrOverQuota = errors.New("mailbox full")
 	// ErrNoSpace: the file system has no room; temporary.
 	ErrNoSpace = errors.New("no space left")
+	// ErrNoUTF8: the message can only travel with SMTPUTF8, and the server behind the store does not offer it. Final.
+	ErrNoUTF8 = fmt.Errorf("%w, which the mailbox server does not offer", ErrNeedsUTF8)
+	// ErrInDoubt: the connection to the server was lost after the whole message was sent, before the answer came.
+	// Temporary; the message may have been delivered, and a second attempt may cost a duplicate.
+	ErrInDoubt = errors.New("no answer to the complete message, it may have been delivered")
 )
 
 // RemoteError is the refusal of another server (LMTP, SMTP), kept whole.

@@ -1,0 +1,242 @@
+package smtpclient
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"mxbypass/mailbox"
+)
+
+// Protocol is what is spoken.
+type Protocol string
+
+// The protocols.
+const (
+	SMTP Protocol = "smtp"
+	LMTP Protocol = "lmtp"
+)
+
+// Timeouts say how long each step may take, as RFC 5321 section 4.5.3.2 has them. A context can end a step earlier.
+type Timeouts struct {
+	Connect   time.Duration
+	Greeting  time.Duration
+	Hello     time.Duration // EHLO, LHLO, HELO
+	Mail      time.Duration
+	Rcpt      time.Duration // each recipient
+	DataStart time.Duration // from DATA to its answer
+	DataBlock time.Duration // each write of up to 64 KiB: rolls with progress
+	DataEnd   time.Duration // from the final dot to each answer
+}
+
+// DefaultTimeouts are those of RFC 5321.
+func DefaultTimeouts() Timeouts {
+	return Timeouts{Connect: 30 * time.Second, Greeting: 5 * time.Minute, Hello: 5 * time.Minute, Mail: 5 * time.Minute,
+		Rcpt: 5 * time.Minute, DataStart: 2 * time.Minute, DataBlock: 3 * time.Minute, DataEnd: 10 * time.Minute}
+}
+
+// farewell is how long the courtesies may take that nobody waits for: RSET, QUIT, the last words of a server that hung up.
+const farewell = time.Second
+
+// writeSize is the size of a write of content.
+const writeSize = 64 << 10
+
+// Options of a connection.
+type Options struct {
+	Protocol Protocol
+	Hostname mailbox.DomainName // our name, for EHLO and LHLO
+	Host     string             // the server's name in errors
+	Timeouts Timeouts           // every one positive; see DefaultTimeouts
+}
+
+// Client is one connection. It is used by one goroutine at a time; transactions follow each other.
+type Client struct {
+	conn   net.Conn
+	r      *bufio.Reader
+	buf    []byte // for everything written
+	opts   Options
+	ext    map[string]string // what the server announced: keyword in capitals, arguments
+	owed   int               // replies to RSET that are still to be read
+	broken bool              // not to be used for another transaction
+}
+
+// Dial connects and greets.
+func Dial(ctx context.Context, network, address string, opts Options) (*Client, error) {
+	d := net.Dialer{Timeout: opts.Timeouts.Connect}
+	conn, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", opts.Host, mailbox.ErrUnavailable, err)
+	}
+	return Open(ctx, conn, opts)
+}
+
+// Open reads the greeting on a new connection and says hello. The connection is the client's from now on; it is closed
+// when there is an error.
+func Open(ctx context.Context, conn net.Conn, opts Options) (*Client, error) {
+	c := &Client{conn: conn, r: bufio.NewReaderSize(conn, maxLine), buf: make([]byte, 0, writeSize), opts: opts}
+	defer c.guard(ctx)()
+	err := c.greet(ctx)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Client) greet(ctx context.Context) error {
+	if _, err := c.expect(ctx, "connect", c.opts.Timeouts.Greeting); err != nil {
+		return err
+	}
+	if c.opts.Protocol == LMTP {
+		return c.hello(ctx, "LHLO")
+	}
+	err := c.hello(ctx, "EHLO")
+	var refusal *mailbox.RemoteError
+	if errors.As(err, &refusal) && !refusal.Temporary() {
+		return c.hello(ctx, "HELO") // RFC 5321 section 3.2
+	}
+	return err
+}
+
+func (c *Client) hello(ctx context.Context, verb string) error {
+	timeout := c.opts.Timeouts.Hello
+	if err := c.write(ctx, verb, []byte(verb+" "+c.opts.Hostname.ASCII()+"\r\n"), timeout); err != nil {
+		return err
+	}
+	rep, err := c.expect(ctx, verb, timeout)
+	if err != nil {
+		return err
+	}
+	c.ext = map[string]string{}
+	if verb == "HELO" {
+		return nil
+	}
+	_, lines, _ := strings.Cut(rep.text, "\n") // the first line names the server
+	for line := range strings.SplitSeq(lines, "\n") {
+		keyword, args, _ := strings.Cut(line, " ")
+		c.ext[strings.ToUpper(keyword)] = args
+	}
+	return nil
+}
+
+// Announces tells whether the server announced an extension, given in capitals.
+func (c *Client) Announces(keyword string) bool {
+	_, ok := c.ext[keyword]
+	return ok
+}
+
+// Usable tells whether another transaction can be tried on the connection, as far as is known without asking.
+func (c *Client) Usable() bool { return !c.broken && (c.owed > 0 || c.r.Buffered() == 0) }
+
+// Alive looks at the connection after a pause: it must not have been closed, and nothing may have come that was not
+// asked for (such as the 421 of a server that closes idle connections).
+func (c *Client) Alive() bool {
+	if !c.Usable() || c.conn.SetDeadline(time.Time{}) != nil {
+		return false
+	}
+	sc, ok := c.conn.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	alive := false
+	err = raw.Read(func(fd uintptr) bool {
+		var b [1]byte
+		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		alive = n > 0 && c.owed > 0 || err == syscall.EAGAIN || err == syscall.EINTR
+		return true
+	})
+	return err == nil && alive
+}
+
+// Quit says goodbye, waits a moment for the answer and closes the connection.
+func (c *Client) Quit() {
+	if !c.broken && c.conn.SetDeadline(time.Now().Add(farewell)) == nil {
+		if _, err := c.conn.Write([]byte("QUIT\r\n")); err == nil {
+			for range c.owed + 1 {
+				if _, err := readReply(c.r); err != nil {
+					break
+				}
+			}
+		}
+	}
+	c.Close()
+}
+
+// Close closes the connection.
+func (c *Client) Close() {
+	c.broken = true
+	_ = c.conn.Close()
+}
+
+// guard closes the connection when the context ends, until the returned function is called.
+func (c *Client) guard(ctx context.Context) func() {
+	stop := context.AfterFunc(ctx, func() { _ = c.conn.Close() })
+	return func() {
+		if !stop() {
+			c.broken = true
+		}
+	}
+}
+
+// write sends p. A server that hung up may have said why before: its last words are the error then.
+func (c *Client) write(ctx context.Context, command string, p []byte, timeout time.Duration) error {
+	err := c.conn.SetDeadline(time.Now().Add(timeout))
+	if err == nil {
+		_, err = c.conn.Write(p)
+	}
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded) && c.owed == 0 {
+		_ = c.conn.SetDeadline(time.Now().Add(farewell))
+		if rep, err := readReply(c.r); err == nil && rep.negative() {
+			c.Close()
+			return rep.refusal(c.opts.Host, command)
+		}
+	}
+	return c.lost(ctx, command, err)
+}
+
+// expect reads the reply to a command: nil when it is positive, a *mailbox.RemoteError when it was refused, otherwise the
+// connection is of no more use.
+func (c *Client) expect(ctx context.Context, command string, timeout time.Duration) (reply, error) {
+	_ = c.conn.SetReadDeadline(time.Now().Add(timeout)) // fails on a closed connection only, as reading will
+	rep, err := readReply(c.r)
+	switch {
+	case err != nil:
+		return reply{}, c.lost(ctx, command, err)
+	case rep.code == 421: // RFC 5321 section 3.8: the server closes
+		c.broken = true
+		return reply{}, rep.refusal(c.opts.Host, command)
+	case rep.negative():
+		return reply{}, rep.refusal(c.opts.Host, command)
+	case rep.positive() != (command != "DATA"): // RFC 5321 section 4.3.2: 354 follows DATA, and only DATA
+		return reply{}, c.lost(ctx, command, fmt.Errorf("%w: %d", errReply, rep.code))
+	}
+	return rep, nil
+}
+
+// lost ends the connection and makes the error that says so, with the context's where that was the cause.
+func (c *Client) lost(ctx context.Context, command string, err error) error {
+	c.Close()
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return fmt.Errorf("%s: %s: %w: %w", c.opts.Host, command, mailbox.ErrUnavailable, err)
+}
+
+// isRefusal tells whether err is what the server said, so that the dialogue can go on.
+func isRefusal(err error) bool {
+	var refusal *mailbox.RemoteError
+	return errors.As(err, &refusal)
+}

@@ -1,0 +1,306 @@
+package smtpclient
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"time"
+
+	"mxbypass/mailbox"
+)
+
+// Mail is what one transaction carries.
+type Mail struct {
+	Message *mailbox.Message
+	Trace   []byte // header fields on top of the content, each with CRLF
+	To      []mailbox.Address
+}
+
+// Transaction is a message that was begun: the server has answered for each recipient, and DATA was not said. Exactly
+// one of Send and Reset follows, once.
+type Transaction struct {
+	c       *Client
+	mail    Mail
+	results []error
+}
+
+// Begin gives the envelope to the server, in one write when it can pipeline. The error is that of the whole transaction:
+// MAIL was refused (*mailbox.RemoteError), the connection failed, or the message needs SMTPUTF8 and cannot have it.
+// Refused recipients are no error; see [Transaction.Results].
+func (c *Client) Begin(ctx context.Context, mail Mail) (*Transaction, error) {
+	t := &Transaction{c: c, mail: mail, results: make([]error, len(mail.To))}
+	defer c.guard(ctx)()
+	if err := context.Cause(ctx); err != nil {
+		return nil, c.lost(ctx, "MAIL", err)
+	}
+	if !c.Announces("SMTPUTF8") {
+		if needed, err := needsUTF8(mail.Message); err != nil {
+			return nil, fmt.Errorf("reading the message: %w", err)
+		} else if needed {
+			return nil, fmt.Errorf("%s: %w", c.opts.Host, mailbox.ErrNoUTF8)
+		}
+		for i, to := range mail.To {
+			if to.NeedsUTF8() {
+				t.results[i] = fmt.Errorf("%s: %w", c.opts.Host, mailbox.ErrNoUTF8)
+			}
+		}
+	}
+	if !slices.Contains(t.results, nil) {
+		return t, nil
+	}
+	if c.Announces("PIPELINING") {
+		return t, t.pipelined(ctx)
+	}
+	return t, t.stepwise(ctx)
+}
+
+// pipelined writes all commands, then reads all replies. That cannot lock up: the commands of 100 recipients fit in the
+// buffers between us and the server, and otherwise the timeout of the write ends it.
+func (t *Transaction) pipelined(ctx context.Context) error {
+	c := t.c
+	p := t.appendMail(c.buf[:0])
+	for i, to := range t.mail.To {
+		if t.results[i] == nil {
+			p = appendRcpt(p, to)
+		}
+	}
+	if err := c.write(ctx, "MAIL", p, c.opts.Timeouts.Mail); err != nil {
+		return err
+	}
+	if err := c.readOwed(ctx); err != nil {
+		return err
+	}
+	_, refused := c.expect(ctx, "MAIL", c.opts.Timeouts.Mail)
+	for i := range t.results {
+		if c.broken {
+			break
+		}
+		if t.results[i] != nil {
+			continue
+		}
+		if t.results[i] = t.expectRcpt(ctx); c.broken && refused == nil {
+			refused = t.results[i]
+		}
+	}
+	return refused
+}
+
+// stepwise waits for the reply to each command.
+func (t *Transaction) stepwise(ctx context.Context) error {
+	c := t.c
+	if err := c.readOwed(ctx); err != nil {
+		return err
+	}
+	if err := c.write(ctx, "MAIL", t.appendMail(c.buf[:0]), c.opts.Timeouts.Mail); err != nil {
+		return err
+	}
+	if _, err := c.expect(ctx, "MAIL", c.opts.Timeouts.Mail); err != nil {
+		return err
+	}
+	for i, to := range t.mail.To {
+		if t.results[i] != nil {
+			continue
+		}
+		if err := c.write(ctx, "RCPT", appendRcpt(c.buf[:0], to), c.opts.Timeouts.Rcpt); err != nil {
+			return err
+		}
+		if t.results[i] = t.expectRcpt(ctx); c.broken {
+			return t.results[i]
+		}
+	}
+	return nil
+}
+
+func (t *Transaction) expectRcpt(ctx context.Context) error {
+	_, err := t.c.expect(ctx, "RCPT", t.c.opts.Timeouts.Rcpt)
+	return err
+}
+
+// appendMail appends the MAIL command with the parameters that the server knows.
+func (t *Transaction) appendMail(p []byte) []byte {
+	m, c := t.mail.Message, t.c
+	p = append(p, "MAIL FROM:<"...)
+	p = append(p, m.Reverse.Wire()...)
+	p = append(p, '>')
+	if c.Announces("SIZE") {
+		p = append(p, " SIZE="...)
+		p = strconv.AppendInt(p, m.Content.Size()+int64(len(t.mail.Trace)), 10)
+	}
+	if c.Announces("8BITMIME") {
+		p = append(p, " BODY=8BITMIME"...) // it may hold 8-bit octets: nobody has looked
+	}
+	if m.UTF8 && c.Announces("SMTPUTF8") {
+		p = append(p, " SMTPUTF8"...)
+	}
+	return append(p, "\r\n"...)
+}
+
+func appendRcpt(p []byte, to mailbox.Address) []byte {
+	p = append(p, "RCPT TO:<"...)
+	p = append(p, to.Wire()...)
+	return append(p, ">\r\n"...)
+}
+
+// readOwed reads the replies to earlier RSET.
+func (c *Client) readOwed(ctx context.Context) error {
+	for ; c.owed > 0; c.owed-- {
+		if _, err := c.expect(ctx, "RSET", farewell); err != nil {
+			c.broken = true
+			return err
+		}
+	}
+	return nil
+}
+
+// Results gives what the server answered for each recipient, in order: nil when it was accepted.
+func (t *Transaction) Results() []error { return t.results }
+
+// Send sends the message and gives the result for each recipient: those of RCPT stay, and the others get the server's
+// answer to the message, one each with LMTP, the same one with SMTP. An error that wraps [mailbox.ErrInDoubt] means that
+// no answer came to the complete message.
+func (t *Transaction) Send(ctx context.Context) []error {
+	c := t.c
+	defer c.guard(ctx)()
+	if err := t.data(ctx); err != nil {
+		return t.all(err)
+	}
+	if c.opts.Protocol == SMTP {
+		return t.all(t.verdict(ctx))
+	}
+	results := slices.Clone(t.results)
+	var dead error // after a lost connection: the same for those who follow
+	for i := range results {
+		if results[i] != nil {
+			continue
+		}
+		if dead == nil {
+			results[i] = t.verdict(ctx)
+			if results[i] != nil && !isRefusal(results[i]) {
+				dead = results[i]
+			}
+			continue
+		}
+		results[i] = dead
+	}
+	return results
+}
+
+// all gives the accepted recipients the same result.
+func (t *Transaction) all(err error) []error {
+	results := slices.Clone(t.results)
+	for i := range results {
+		if results[i] == nil {
+			results[i] = err
+		}
+	}
+	return results
+}
+
+// data sends DATA and the message. Every error means that the server has not seen the end of the message.
+func (t *Transaction) data(ctx context.Context) error {
+	c := t.c
+	if err := context.Cause(ctx); err != nil {
+		return c.lost(ctx, "DATA", err)
+	}
+	if c.r.Buffered() > 0 {
+		return c.lost(ctx, "DATA", fmt.Errorf("%w: nothing was asked", errReply))
+	}
+	if err := c.write(ctx, "DATA", []byte("DATA\r\n"), c.opts.Timeouts.DataStart); err != nil {
+		return err
+	}
+	if _, err := c.expect(ctx, "DATA", c.opts.Timeouts.DataStart); err != nil {
+		if !c.broken {
+			t.Reset()
+		}
+		return err
+	}
+	var failed error // of the network, already complete
+	w := newDotWriter(c.buf, func(p []byte) error {
+		failed = c.write(ctx, "DATA", p, c.opts.Timeouts.DataBlock)
+		return failed
+	})
+	err := t.writeTo(w)
+	if err != nil && failed == nil {
+		return c.lost(ctx, "DATA", err) // the content cannot be read: without its end nothing is delivered
+	}
+	return failed
+}
+
+func (t *Transaction) writeTo(w *dotWriter) error {
+	if _, err := w.Write(t.mail.Trace); err != nil {
+		return err
+	}
+	if err := copyContent(w, t.mail.Message.Content); err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+// verdict reads an answer to the complete message.
+func (t *Transaction) verdict(ctx context.Context) error {
+	_, err := t.c.expect(ctx, "end of data", t.c.opts.Timeouts.DataEnd)
+	if err != nil && !isRefusal(err) {
+		return fmt.Errorf("%w: %w", mailbox.ErrInDoubt, err)
+	}
+	return err
+}
+
+// Reset gives the transaction up. It does not wait for the server: the reply is read before the next transaction.
+func (t *Transaction) Reset() {
+	c := t.c
+	if c.broken {
+		return
+	}
+	if err := c.conn.SetDeadline(time.Now().Add(farewell)); err != nil {
+		c.Close()
+		return
+	}
+	if _, err := c.conn.Write([]byte("RSET\r\n")); err != nil {
+		c.Close()
+		return
+	}
+	c.owed++
+}
+
+// needsUTF8 tells whether the message can only travel with SMTPUTF8 (RFC 6531 section 3.4), whatever its recipients:
+// the client asked for it, and the sender or the header is not ASCII.
+func needsUTF8(m *mailbox.Message) (bool, error) {
+	if !m.UTF8 {
+		return false, nil
+	}
+	if m.Reverse.NeedsUTF8() {
+		return true, nil
+	}
+	s := headerScan{}
+	err := copyContent(&s, m.Content)
+	if s.done {
+		return s.found, nil
+	}
+	return s.found, err
+}
+
+// headerScan looks for octets beyond ASCII in a header, and stops reading with an error at its end.
+type headerScan struct {
+	line        int // octets in the line so far, without its end
+	found, done bool
+}
+
+// Write implements io.Writer.
+func (s *headerScan) Write(p []byte) (int, error) {
+	for i, b := range p {
+		switch {
+		case b >= 0x80:
+			s.found, s.done = true, true
+		case b == '\n':
+			s.done, s.line = s.line == 0, 0
+		case b != '\r':
+			s.line++
+		}
+		if s.done {
+			return i, io.EOF
+		}
+	}
+	return len(p), nil
+}
