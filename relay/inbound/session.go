@@ -194,7 +194,7 @@ func (s *session) deliver(tx *transaction, content mailbox.Content, body wire.Bo
 	to, owner, results := tx.assign(loops(body.DeliveredTo))
 	if len(to) > 0 {
 		ctx, cancel := context.WithTimeout(s.server.base, s.server.options.Timeouts.Answer)
-		settle(results, owner, tx.core.Deliver(ctx, m, to))
+		settle(results, owner, tx.core.Deliver(ctx, m, to, s.protocol == LMTP))
 		cancel()
 	}
 	took := time.Since(end)
