@@ -1,0 +1,52 @@
+# make run     build and run the demo
+# make test    everything: checks, unit, property, testscript and integration tests
+# make bench   the figures, beside Postfix on the same disk
+# make lint    golangci-lint, pinned
+# make fuzz    every fuzz target for FUZZTIME
+# make build   bin/mxbypass
+
+GO       ?= go
+FUZZTIME ?= 60s
+LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+SHELL    := /bin/bash -o pipefail
+
+.PHONY: all build run test check peers bench lint fuzz clean
+all: build
+
+# The version comes from the version control system, through the build information of Go.
+build:
+	$(GO) build -o bin/mxbypass ./cmd/mxbypass
+
+run: build
+	bin/mxbypass demo
+
+# Integration tests measure nothing, but they wait for real programs: they get the machine for themselves.
+test: peers check
+	$(GO) test -race -timeout 10m -p 2 $$($(GO) list ./... | grep -v '^mxbypass/integration')
+	$(GO) test -race -timeout 14m -p 1 ./integration/...
+
+check:
+	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w wanted: $$unformatted" >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) mod verify
+
+peers:
+	@integration/peers.sh
+
+bench: peers build
+	$(GO) run ./integration/bench
+
+lint:
+	$(GO) run $(LINT) run ./...
+
+# go test fuzzes one target at a time.
+fuzz:
+	@set -e; for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "== $$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+clean:
+	rm -rf bin
