@@ -88,7 +88,7 @@ func Explain(w io.Writer, r Route) error {
 		fmt.Fprintf(&b, "  gateway %s\n", e.Gateway)
 	}
 	if e.Bypassed != nil {
-		fmt.Fprintf(&b, "  MX state %s\n", strings.TrimSpace(string(e.Bypassed.State)+" "+e.Bypassed.Provider))
+		fmt.Fprintf(&b, "  MX state %s\n", strings.TrimSuffix(string(e.Bypassed.State)+", "+e.Bypassed.Provider, ", "))
 	}
 	for _, s := range e.Steps {
 		fmt.Fprintf(&b, "    %-10s %s\n", s.Rule, s.Detail)

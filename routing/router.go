@@ -1,0 +1,141 @@
+package routing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"mxbypass/mailbox"
+	"mxbypass/routing/mx"
+)
+
+// DefaultPatience is how long a route waits for an MX state that it only tells about.
+const DefaultPatience = 100 * time.Millisecond
+
+const postmaster = mailbox.LocalPart("postmaster")
+
+// Resolver finds the mailboxes behind a local part of a hosted domain; [mailbox.Resolver] is one. Its errors are those of
+// [mailbox.Directory]: what is neither [mailbox.ErrNoDomain] nor [mailbox.ErrNoMailbox] is temporary.
+type Resolver interface {
+	Domain(ctx context.Context, name mailbox.DomainName) (mailbox.Domain, error)
+	Resolve(ctx context.Context, d mailbox.Domain, local mailbox.LocalPart) (mailbox.Resolution, error)
+}
+
+// MXStates tells the MX state of a domain: [mx.Unknown] when it cannot before ctx ends. It bounds its own time.
+type MXStates interface {
+	State(ctx context.Context, d mailbox.DomainName) mx.State
+}
+
+// Options are what a router is made of. Hostname, Resolver and MX are required.
+type Options struct {
+	Hostname mailbox.DomainName // our own name; it is no gateway unless it is one of Gateways
+	Gateways []Gateway
+	Resolver Resolver
+	MX       MXStates
+	// Postmaster is the mailbox for mail to a postmaster that is no mailbox of its domain. When it is null or cannot
+	// take mail, that mail goes to the reserved site [mailbox.SitePostmaster].
+	Postmaster mailbox.Address
+	// Patience is how long a route waits for an MX state that it only tells about; 0 means [DefaultPatience].
+	Patience time.Duration
+}
+
+// Router decides where mail goes. It is safe for concurrent use and never changes.
+type Router struct {
+	hostname   mailbox.DomainName
+	gateways   Gateways
+	resolver   Resolver
+	mx         MXStates
+	postmaster mailbox.Address
+	patience   time.Duration
+}
+
+// NewRouter makes a router.
+func NewRouter(o Options) (*Router, error) {
+	switch {
+	case o.Hostname.IsZero() || o.Hostname.IsLiteral():
+		return nil, errors.New("routing: the hostname must be a name")
+	case o.Resolver == nil || o.MX == nil:
+		return nil, errors.New("routing: a resolver and MX states are required")
+	case o.Patience < 0:
+		return nil, errors.New("routing: the patience cannot be negative")
+	}
+	gateways, err := NewGateways(o.Gateways)
+	if err != nil {
+		return nil, fmt.Errorf("routing: %w", err)
+	}
+	r := &Router{o.Hostname, gateways, o.Resolver, o.MX, o.Postmaster, o.Patience}
+	if r.patience == 0 {
+		r.patience = DefaultPatience
+	}
+	return r, nil
+}
+
+// Route decides where the mail of one recipient goes, for this client. The decision is final for this recipient: Deliver
+// means that a mailbox exists, Refuse that it never will, Defer that it could not be known or done now.
+func (r *Router) Route(ctx context.Context, path mailbox.Path, client Client) Route {
+	q := query{Router: r, client: client, route: Route{Path: path, Steps: make([]Step, 0, 6)}}
+	bypass, ok, err := r.gateways.Unfold(path)
+	switch {
+	case path.Address.Domain.IsZero():
+		q.finish(q.noDomain(ctx))
+	case err != nil:
+		q.route.Gateway = path.Address.Domain
+		q.say("unfold", "%s at the gateway %s is refused: %s", string(path.Address.Local),
+			path.Address.Domain.ASCII(), err.Error())
+		q.finish(nil, err)
+	case ok:
+		q.route.Gateway = bypass.Gateway()
+		q.finish(q.bypass(ctx, bypass))
+	default:
+		q.plain(ctx)
+	}
+	return q.route
+}
+
+// ownName tells whether host means this system, be it hosted or not: its mail is never for elsewhere.
+func (r *Router) ownName(host mailbox.DomainName) bool {
+	return host == r.hostname || host == localhost || r.gateways.has(host)
+}
+
+// query is one question to the router, with the route as far as it is known.
+type query struct {
+	*Router
+	client Client
+	route  Route
+}
+
+func (q *query) say(rule, format string, args ...string) {
+	q.route.Steps = append(q.route.Steps, newStep(rule, format, args...))
+}
+
+// finish ends the query with the mailboxes or with the reason why there are none. It cannot relay.
+func (q *query) finish(recipients []mailbox.Recipient, err error) {
+	q.route.Err = err
+	switch {
+	case err == nil:
+		q.route.Action, q.route.Recipients = Deliver, recipients
+	case final(err):
+		q.route.Action = Refuse
+	default:
+		q.route.Action = Defer
+	}
+}
+
+// relay ends the query of a plain address that is to go to a next hop.
+func (q *query) relay(next string) {
+	q.say("relay", "it would be relayed to %s; this version cannot relay yet", next)
+	q.route.Action, q.route.Err = Defer, ErrCannotRelay
+}
+
+// final tells whether the answer will stay the same until somebody changes the configuration, the directory or the
+// address. Everything else, and everything unknown, is temporary.
+func final(err error) bool {
+	for _, e := range []error{mailbox.ErrNoMailbox, mailbox.ErrSyntax, mailbox.ErrTooLong, ErrNotHosted, ErrNotServed,
+		ErrNotGateway, ErrNested, ErrRelayDenied} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
