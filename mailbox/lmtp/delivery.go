@@ -91,10 +91,11 @@ func (s *Store) begin(ctx context.Context, m *mailbox.Message, to []mailbox.Reci
 	p.results = slices.Repeat([]error{err}, len(to))
 }
 
-// isStale tells whether a transaction failed because its connection had ended. A server that is only slow is not asked
-// twice.
+// isStale tells whether a transaction failed because its connection had ended. A server that is only slow with the
+// envelope is not asked twice.
 func isStale(ctx context.Context, c *smtpclient.Client, err error) bool {
-	return !c.Usable() && ctx.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded)
+	slow := errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, smtpclient.ErrStale)
+	return !c.Usable() && ctx.Err() == nil && !slow
 }
 
 // mail gives what a transaction carries; see the package comment for the trace.

@@ -2,6 +2,7 @@ package smtpclient
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -143,12 +144,15 @@ func appendRcpt(p []byte, to mailbox.Address) []byte {
 	return append(p, ">\r\n"...)
 }
 
+// ErrStale: the connection was of no more use before the transaction began. A new one can be tried.
+var ErrStale = errors.New("stale connection")
+
 // readOwed reads the replies to earlier RSET.
 func (c *Client) readOwed(ctx context.Context) error {
 	for ; c.owed > 0; c.owed-- {
 		if _, err := c.expect(ctx, "RSET", farewell); err != nil {
 			c.broken = true
-			return err
+			return fmt.Errorf("%w: %w", ErrStale, err)
 		}
 	}
 	return nil
