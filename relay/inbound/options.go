@@ -36,6 +36,9 @@ const (
 	LMTP Protocol = "lmtp"
 )
 
+// DefaultMessageSize is the longest message in octets when the limits do not say.
+const DefaultMessageSize = 50 << 20
+
 // Limits bound what clients can use. Zero values mean the defaults, which are those of knowledgeable mail servers.
 type Limits struct {
 	MessageSize          int64 // octets; default 50 MiB
@@ -85,7 +88,7 @@ func (o *Options) check() error {
 }
 
 func (l *Limits) setDefaults() {
-	orDefault(&l.MessageSize, 50<<20)
+	orDefault(&l.MessageSize, DefaultMessageSize)
 	orDefault(&l.Header, 1<<20)
 	orDefault(&l.Line, 1<<20)
 	orDefault(&l.Received, 50)

@@ -1,0 +1,62 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"mxbypass/relay/inbound"
+	"mxbypass/relay/spool"
+)
+
+// front is a server with the settings that it cannot change while it runs. A reload with other ones puts a new front on
+// the same sockets, and lets the old one drain.
+type front struct {
+	hostname string
+	limits   inbound.Limits
+	timeouts inbound.Timeouts
+
+	server *inbound.Server
+	spool  *spool.Spool
+	fail   func(error)
+	loans  map[Endpoint]serving
+}
+
+// serving is one socket that the server accepts from.
+type serving struct {
+	protocol inbound.Protocol
+	loan     *loan
+	ended    chan struct{}
+}
+
+// suits tells whether the front can go on under p.
+func (f *front) suits(p Parts) bool {
+	return f.hostname == p.Hostname && f.limits == p.Limits && f.timeouts == p.Timeouts
+}
+
+// serve accepts from s until leave or shutdown.
+func (f *front) serve(e Endpoint, s *socket, p inbound.Protocol) {
+	if _, ok := f.loans[e]; ok {
+		return
+	}
+	v := serving{p, s.lend(), make(chan struct{})}
+	f.loans[e] = v
+	go func() {
+		defer close(v.ended)
+		if err := f.server.Serve(v.loan, p); err != nil && !errors.Is(err, net.ErrClosed) {
+			f.fail(fmt.Errorf("listener %s: %w", e.Address, err))
+		}
+	}()
+}
+
+// leave stops accepting wherever keep does not want it, or wants another protocol. Sessions that have begun go on.
+func (f *front) leave(keep map[Endpoint]inbound.Protocol) {
+	for e, v := range f.loans {
+		if p, ok := keep[e]; ok && p == v.protocol {
+			continue
+		}
+		_ = v.loan.Close() // never fails
+		<-v.ended
+		delete(f.loans, e)
+	}
+}

@@ -1,0 +1,287 @@
+package relay
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"mxbypass/mailbox"
+	"mxbypass/relay/delivery"
+	"mxbypass/relay/inbound"
+	"mxbypass/relay/maillog"
+	"mxbypass/relay/spool"
+	"mxbypass/routing"
+)
+
+// Router decides about one recipient. It returns soon after the end of the context.
+type Router interface {
+	Route(ctx context.Context, p mailbox.Path, c routing.Client) routing.Route
+}
+
+// Endpoint is an address to listen on.
+type Endpoint struct {
+	Network string // "tcp" or "unix"
+	Address string // host:port, or the path of the socket
+}
+
+// Parts are what one configuration gives. They are closed together: Close ends the router, its directory and the stores,
+// and is called after the last transaction that uses them; nil when there is nothing to close.
+type Parts struct {
+	Hostname  string
+	Listeners map[Endpoint]inbound.Protocol
+	Limits    inbound.Limits
+	Timeouts  inbound.Timeouts
+	Router    Router
+	Stores    map[string]mailbox.Store // by site
+	Trusted   []netip.Prefix           // networks that may submit mail for elsewhere
+	Close     func() error
+}
+
+// Options of a relay; what a reload does not change. Log and StateDir are needed.
+type Options struct {
+	StateDir string // exists, and is ours: spool and ledger are in it
+	Log      *maillog.Log
+	Memory   int64         // octets for the messages in flight; default 256 MiB
+	Version  string        // for the log
+	Late     time.Duration // how long a store may work on after the answer; default 5 minutes
+}
+
+// Relay is the running relay. Start, Reload and Shutdown are for one goroutine.
+type Relay struct {
+	options Options
+	log     *maillog.Log
+	lock    *os.File
+	ledger  *delivery.Ledger
+	failed  chan error
+
+	front   *front
+	sockets map[Endpoint]*socket
+
+	mu      sync.Mutex
+	current *snapshot
+
+	ending   context.Context // of everything that is closed in the background
+	end      context.CancelFunc
+	closings sync.WaitGroup
+}
+
+// New opens what outlives configurations; [ErrLocked] when another relay has the state folder. [Relay.Shutdown] must be called to end the relay, whether it was started or
+// not.
+func New(o Options) (*Relay, error) {
+	lock, err := lock(o.StateDir)
+	if err != nil {
+		return nil, fmt.Errorf("relay: %w", err)
+	}
+	ledger, err := delivery.OpenLedger(filepath.Join(o.StateDir, "ledger"), o.Log.Logger())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("relay: %w", err), lock.Close())
+	}
+	r := &Relay{
+		options: o,
+		log:     o.Log,
+		lock:    lock,
+		ledger:  ledger,
+		failed:  make(chan error, 1),
+		sockets: map[Endpoint]*socket{},
+	}
+	r.ending, r.end = context.WithCancel(context.Background())
+	return r, nil
+}
+
+// Start binds all listeners and serves them, or returns an error and has done nothing; p is still the caller's then.
+func (r *Relay) Start(ctx context.Context, p Parts) error {
+	if err := r.change(ctx, p); err != nil {
+		return err
+	}
+	r.log.Started(r.options.Version, r.addresses())
+	return nil
+}
+
+// Reload switches to p: new listeners are bound before, old ones are left after. When it returns an error everything is
+// as it was, and p is still the caller's. The error is in the log.
+func (r *Relay) Reload(ctx context.Context, p Parts) error {
+	if err := r.change(ctx, p); err != nil {
+		r.log.ReloadFailed(err)
+		return err
+	}
+	r.log.Reloaded(r.addresses())
+	return nil
+}
+
+// Failed gives the error of a listener that ended by itself: a relay that does not listen should not look alive.
+func (r *Relay) Failed() <-chan error { return r.failed }
+
+// Addresses tells where the relay listens, by what was asked for: a port of 0 has become a real one.
+func (r *Relay) Addresses() map[Endpoint]string {
+	bound := make(map[Endpoint]string, len(r.sockets))
+	for e, s := range r.sockets {
+		bound[e] = s.Addr().String()
+	}
+	return bound
+}
+
+// change does all that can fail first.
+func (r *Relay) change(ctx context.Context, p Parts) error {
+	if len(p.Listeners) == 0 {
+		return errors.New("relay: no listeners")
+	}
+	added, err := r.bind(ctx, p.Listeners)
+	if err != nil {
+		return fmt.Errorf("relay: %w", err)
+	}
+	next := r.front
+	if next == nil || !next.suits(p) {
+		if next, err = r.newFront(p); err != nil {
+			closeAll(added)
+			return fmt.Errorf("relay: %w", err)
+		}
+	}
+	// From here on nothing fails.
+	r.use(newSnapshot(p, delivery.New(delivery.Options{
+		Stores: p.Stores, Ledger: r.ledger, Log: r.log.Logger(), Timeout: p.Timeouts.Answer, Late: r.options.Late,
+	})))
+	for e, s := range added {
+		r.sockets[e] = s
+	}
+	if old := r.front; old != nil && old != next {
+		old.leave(nil)
+		r.closings.Go(func() { _ = old.server.Shutdown(r.ending) }) // an error only says that it was broken off
+	}
+	r.front = next
+	next.leave(p.Listeners)
+	for e, s := range r.sockets {
+		if protocol, ok := p.Listeners[e]; ok {
+			next.serve(e, s, protocol)
+			continue
+		}
+		s.close()
+		delete(r.sockets, e)
+	}
+	return nil
+}
+
+// bind opens the sockets that are not there yet: all of them or none.
+func (r *Relay) bind(ctx context.Context, wanted map[Endpoint]inbound.Protocol) (map[Endpoint]*socket, error) {
+	added := map[Endpoint]*socket{}
+	var errs []error
+	for e := range wanted {
+		if r.sockets[e] != nil {
+			continue
+		}
+		s, err := bind(ctx, e)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		added[e] = s
+	}
+	if len(errs) > 0 {
+		closeAll(added)
+		return nil, errors.Join(errs...)
+	}
+	return added, nil
+}
+
+func closeAll(sockets map[Endpoint]*socket) {
+	for _, s := range sockets {
+		s.close()
+	}
+}
+
+// use makes next the snapshot of all transactions that begin from now on.
+func (r *Relay) use(next *snapshot) {
+	r.mu.Lock()
+	old := r.current
+	r.current = next
+	r.mu.Unlock()
+	if old == nil {
+		return
+	}
+	old.release()
+	r.closings.Go(func() { r.closeSnapshot(old) })
+}
+
+func (r *Relay) closeSnapshot(s *snapshot) {
+	<-s.idle // sessions end with their server, and with them their transactions
+	err := s.deliverer.Close(r.ending)
+	if s.close != nil {
+		err = errors.Join(err, s.close())
+	}
+	if err != nil {
+		r.log.Logger().Error("closing the parts of a configuration", "error", err)
+	}
+}
+
+// acquire is what the servers call at MAIL.
+func (r *Relay) acquire() (inbound.Core, func()) {
+	r.mu.Lock()
+	s := r.current
+	s.refs.Add(1)
+	r.mu.Unlock()
+	return s, s.release
+}
+
+func (r *Relay) newFront(p Parts) (*front, error) {
+	sp, err := spool.New(spool.Options{
+		Dir:         filepath.Join(r.options.StateDir, "spool"),
+		MemoryTotal: r.options.Memory,
+		MaxMessage:  cmp.Or(p.Limits.MessageSize, inbound.DefaultMessageSize),
+	})
+	if err != nil {
+		return nil, err
+	}
+	server, err := inbound.NewServer(inbound.Options{
+		Hostname: p.Hostname, Limits: p.Limits, Timeouts: p.Timeouts, Log: r.log, Spool: sp, Acquire: r.acquire,
+	})
+	if err != nil {
+		return nil, errors.Join(err, sp.Close())
+	}
+	return &front{
+		hostname: p.Hostname, limits: p.Limits, timeouts: p.Timeouts,
+		server: server, spool: sp, fail: r.fail, loans: map[Endpoint]serving{},
+	}, nil
+}
+
+func (r *Relay) fail(err error) {
+	select {
+	case r.failed <- err:
+	default: // one is enough
+	}
+}
+
+// Shutdown drains: it accepts nothing any more, tells idle clients so, and lets transactions end until ctx does. The
+// error is that of ctx when something had to be broken off. Nothing of the relay runs when it returns.
+func (r *Relay) Shutdown(ctx context.Context) error {
+	defer context.AfterFunc(ctx, r.end)()
+	defer r.end()
+	var err error
+	if r.front != nil {
+		r.front.leave(nil)
+		err = r.front.server.Shutdown(ctx)
+		r.closings.Wait() // fronts that were draining still use the current snapshot
+		r.use(nil)
+		r.closings.Wait()
+		err = errors.Join(err, r.front.spool.Close())
+	}
+	closeAll(r.sockets)
+	err = errors.Join(err, r.ledger.Close(), r.lock.Close())
+	r.log.Stopped(err)
+	return err
+}
+
+// addresses is for the log.
+func (r *Relay) addresses() []string {
+	var bound []string
+	for _, s := range r.sockets {
+		bound = append(bound, s.Addr().String())
+	}
+	slices.Sort(bound)
+	return bound
+}
