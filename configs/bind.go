@@ -171,6 +171,8 @@ func parser(v reflect.Value) (func(string) error, bool) {
 		return func(s string) (err error) { *p, err = parseAddr(s); return err }, true
 	case *netip.Prefix:
 		return func(s string) (err error) { *p, err = parseNetwork(s); return err }, true
+	case *netip.AddrPort:
+		return func(s string) (err error) { *p, err = parseServer(s); return err }, true
 	case encoding.TextUnmarshaler:
 		return func(s string) error { return p.UnmarshalText([]byte(s)) }, true
 	}

@@ -186,11 +186,6 @@ func (k checker) networks() {
 			k.at(element("clients.trusted_networks", i), "%q trusts the whole world: that is an open relay", p)
 		}
 	}
-	for i, s := range k.DNS.Servers {
-		if ip, _, ok := s.ip(); s != (Endpoint{}) && (!ok || !ip.IsValid() || ip.IsUnspecified()) {
-			k.at(element("dns.servers", i), `%q: want the IP address and port of a server, such as "192.0.2.53:53"`, s)
-		}
-	}
 	k.positive("dns.cache_entries", k.DNS.CacheEntries)
 }
 

@@ -26,7 +26,7 @@ func (k checker) sites() {
 		if s.Store == StoreMaildir {
 			k.meaningless(path, s.Store, serverKeys)
 			k.maildirPath(path+".path", s.Path)
-			oneOf(k, path+".sync", s.Sync, "group", "file")
+			oneOf(k, path+".sync", s.Sync, SyncAuto, SyncFsync)
 			continue
 		}
 		k.meaningless(path, s.Store, maildirKeys)
@@ -70,16 +70,19 @@ func (k checker) maildirPath(path, value string) {
 	}
 	found := placeholder.FindAllString(value, -1)
 	for _, p := range found {
-		if p != "{domain}" && p != "{user}" {
-			k.at(path, "%q: there is no %s, only {domain} and {user}", value, p)
+		if p != "{domain}" && p != "{user}" && p != "{site}" {
+			k.at(path, "%q: there is no %s, only {domain}, {user} and {site}", value, p)
 			return
 		}
 	}
 	for part := range strings.SplitSeq(value, "/") {
 		// No domain has an "@", and no local part either: it alone keeps a.b and c from a and b.c.
-		if at := placeholder.FindAllStringIndex(part, 2); len(at) == 2 && !strings.Contains(part[at[0][1]:at[1][0]], "@") {
-			k.at(path, `%q: {user} and {domain} in one folder name need an "@" between them`, value)
-			return
+		at := placeholder.FindAllStringIndex(part, -1)
+		for i := 1; i < len(at); i++ {
+			if part[at[i-1][1]:at[i][0]] != "@" {
+				k.at(path, `%q: two placeholders in one folder name need an "@" between them`, value)
+				return
+			}
 		}
 	}
 	switch {

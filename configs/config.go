@@ -58,17 +58,26 @@ const (
 	StoreSMTP    StoreKind = "smtp"
 )
 
+// Sync is how a Maildir makes messages durable; mailbox/maildir says what each way costs.
+type Sync string
+
+// The ways.
+const (
+	SyncAuto  Sync = "auto"
+	SyncFsync Sync = "fsync"
+)
+
 // Site is a group of domains whose mailboxes live in the same place.
 type Site struct {
 	Name  string    `toml:"name"`
 	Store StoreKind `toml:"store"`
 
 	// For a Maildir.
-	Path       string   `toml:"path"`  // absolute, with {domain} and {user}
+	Path       string   `toml:"path"`  // absolute, with {domain} and {user}; {site} is the name of the site
 	Owner      Owner    `toml:"owner"` // of files and folders; zero: who runs mxbypass
 	Mode       FileMode `toml:"mode"`  // of folders; files have the same without execute bits
 	TagFolders bool     `toml:"tag_folders"`
-	Sync       string   `toml:"sync"`
+	Sync       Sync     `toml:"sync"`
 
 	// For LMTP and SMTP.
 	Address        Endpoint `toml:"address"`
@@ -79,10 +88,10 @@ type Site struct {
 
 // DNS is how MX records are asked for.
 type DNS struct {
-	Servers      []Endpoint `toml:"servers"`       // empty: the system's resolvers
-	Timeout      Duration   `toml:"timeout"`       // of a whole lookup, over all servers
-	CacheEntries int        `toml:"cache_entries"` // domains whose answers are kept
-	Stale        Duration   `toml:"stale"`         // how long past its TTL an answer is used when no server answers
+	Servers      []netip.AddrPort `toml:"servers"`       // empty: the system's resolvers
+	Timeout      Duration         `toml:"timeout"`       // of a whole lookup, over all servers
+	CacheEntries int              `toml:"cache_entries"` // domains whose answers are kept
+	Stale        Duration         `toml:"stale"`         // past the TTL of an answer, while no server answers
 }
 
 // Clients says whom we trust.
@@ -178,7 +187,7 @@ func (l *Listener) setDefaults() { l.Protocol = SMTP }
 func (g *Gateway) setDefaults()  { g.Separators = []string{"%"} }
 func (s *Site) setDefaults() {
 	s.Mode = 0o700
-	s.Sync = "group"
+	s.Sync = SyncAuto
 	s.Connections = 20
 	s.ConnectTimeout = Duration(30 * time.Second)
 	s.CommandTimeout = Duration(5 * time.Minute)

@@ -2,6 +2,7 @@ package configs
 
 import (
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -86,13 +87,15 @@ func TestContract(t *testing.T) {
 	want.Sites[0].Path = "/var/mail/{domain}/{user}/Maildir"
 	want.Sites[1].Name, want.Sites[1].Store = "vps42", StoreLMTP
 	want.Sites[1].Address = Endpoint{"unix", "/run/dovecot/lmtp"}
-	want.DNS.Servers = []Endpoint{{"tcp", "127.0.0.1:5353"}}
-	if diff := cmp.Diff(want, *c, cmpopts.EquateEmpty(), cmp.Comparer(sameName)); diff != "" {
+	want.DNS.Servers = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:5353")}
+	if diff := cmp.Diff(want, *c, sameValues...); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 
-func sameName(a, b mailbox.DomainName) bool { return a == b }
+var sameValues = []cmp.Option{
+	cmpopts.EquateEmpty(), cmpopts.EquateComparable(mailbox.DomainName{}, netip.AddrPort{}),
+}
 
 func TestUnreadable(t *testing.T) {
 	dir := t.TempDir()
@@ -151,7 +154,7 @@ func TestReference(t *testing.T) {
 		wantDefaults(t, element("site", i), &s, &Site{})
 	}
 	c.Listeners, c.Gateways, c.Sites = nil, nil, nil
-	if diff := cmp.Diff(want, *c, cmpopts.EquateEmpty(), cmp.Comparer(sameName)); diff != "" {
+	if diff := cmp.Diff(want, *c, sameValues...); diff != "" {
 		t.Errorf("the reference shows other defaults, -default +reference:\n%s", diff)
 	}
 }

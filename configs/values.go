@@ -16,8 +16,8 @@ import (
 	"mxbypass/mailbox"
 )
 
-// Size is a number of octets, written "50MiB": a whole number with B, KiB, MiB or GiB. Decimal units are refused, because
-// people mean different things by them.
+// Size is a number of octets, written "50MiB": a whole number with B, KiB, MiB or GiB. Decimal units are refused: people
+// mean different things by them.
 type Size int64
 
 var sizeUnits = []struct {
@@ -149,6 +149,21 @@ func parseAddr(s string) (netip.Addr, error) {
 		return netip.Addr{}, errors.New("want an IP address")
 	}
 	return a.Unmap(), nil
+}
+
+// parseServer reads the address of a DNS server, with port 53 when it has none. Names are refused: who would resolve them?
+func parseServer(s string) (netip.AddrPort, error) {
+	server, err := netip.ParseAddrPort(s)
+	if err != nil {
+		var a netip.Addr
+		if a, err = parseAddr(s); err == nil {
+			server = netip.AddrPortFrom(a, 53)
+		}
+	}
+	if err != nil || server.Port() == 0 || server.Addr().IsUnspecified() {
+		return netip.AddrPort{}, errors.New(`want the IP address of a server, such as "192.0.2.53" or "192.0.2.53:5353"`)
+	}
+	return server, nil
 }
 
 // parseNetwork reads a network or a single address. Bits beyond the network's length are a mistake in one of the two.
