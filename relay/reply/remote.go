@@ -44,7 +44,7 @@ func aboutMail(e *mailbox.RemoteError) bool {
 	case 500, 502, 503, 504, 530, 534, 535, 538: // RFC 5321 section 4.2.2, RFC 4954 section 6
 		return false
 	}
-	return e.Code < 600
+	return e.Code%100 < 60 // RFC 5321 section 4.2: the second digit is 0 to 5
 }
 
 // plainText makes one line of at most limit octets of s: ASCII, because a client that did not ask for SMTPUTF8 must not

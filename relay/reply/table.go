@@ -46,11 +46,13 @@ var table = []row{
 
 	{ErrHeldBack, 451, [3]int{4, 3, 0}, "held back with another recipient, try again later"},
 
-	// The machine.
+	// The machine, and the servers behind it.
+	{mailbox.ErrInDoubt, 451, [3]int{4, 4, 2}, "the mailbox server was lost before it answered, try again later"},
 	{mailbox.ErrNoSpace, 452, [3]int{4, 3, 1}, "not enough space on this server, try again later"},
 	{spool.ErrBusy, 452, [3]int{4, 3, 1}, "too many messages in flight, try again later"},
 
 	// Addresses.
+	{mailbox.ErrNoUTF8, 550, [3]int{5, 6, 7}, "the message needs SMTPUTF8, which the mailbox server does not offer"},
 	{mailbox.ErrNeedsUTF8, 553, [3]int{5, 6, 7}, "an address that is not ASCII needs SMTPUTF8"},
 	{ErrSender, 501, [3]int{5, 1, 7}, "invalid sender address"},
 	{mailbox.ErrTooLong, 501, [3]int{5, 1, 3}, "address too long"},
