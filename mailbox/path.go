@@ -132,7 +132,9 @@ func parse(raw string, smtputf8 bool) (Path, error) {
 
 // ParseLocalPart checks a decoded local part: length, characters, form C.
 func ParseLocalPart(s string) (LocalPart, error) {
-	s = norm.NFC.String(s)
+	if len(s) <= MaxPath { // form C of more is not worth the work
+		s = norm.NFC.String(s)
+	}
 	switch {
 	case s == "":
 		return "", fmt.Errorf("%w: empty local part", ErrSyntax)
