@@ -19,8 +19,7 @@ var (
 	errDown = errors.New("the database is down")
 )
 
-// every is how the decisions of both kinds of clients and of a bypass address are written in a table: a mailbox, or an
-// error.
+// want is a decision as a table has it: a mailbox, or why there is none.
 type want struct {
 	to  string
 	err error
