@@ -63,7 +63,7 @@ func (c *Conn) Routed(msg string, from mailbox.Address, r routing.Route) {
 	if !c.enabled(slog.LevelInfo) {
 		return
 	}
-	a := append(make([]slog.Attr, 0, 10), slog.String("msg", msg), slog.String("from", from.String()), to(r),
+	a := append(make([]slog.Attr, 0, 10), slog.String("msg", msg), slog.String("from", clip(from.String())), to(r),
 		slog.String("action", string(r.Action)))
 	a = append(a, where(r)...)
 	if n := len(r.Steps); n > 0 {
@@ -76,7 +76,7 @@ func (c *Conn) Routed(msg string, from mailbox.Address, r routing.Route) {
 func (c *Conn) Received(m *mailbox.Message, recipients int, d time.Duration) {
 	c.messages.Add(1)
 	c.routes.Store(routedPerConn)
-	c.event(slog.LevelInfo, "received", slog.String("msg", m.ID), slog.String("from", m.Reverse.String()),
+	c.event(slog.LevelInfo, "received", slog.String("msg", m.ID), slog.String("from", clip(m.Reverse.String())),
 		slog.Int64("size", m.Content.Size()), slog.Int("recipients", recipients), took(d))
 }
 
