@@ -17,10 +17,10 @@ import (
 type plainBackend struct{}
 
 func (plainBackend) NewSession(*smtp.Conn) (smtp.Session, error) { return plainBackend{}, nil }
-func (plainBackend) Reset()                                       {}
-func (plainBackend) Logout() error                                { return nil }
-func (plainBackend) Mail(string, *smtp.MailOptions) error         { return nil }
-func (plainBackend) Rcpt(string, *smtp.RcptOptions) error         { return nil }
+func (plainBackend) Reset()                                      {}
+func (plainBackend) Logout() error                               { return nil }
+func (plainBackend) Mail(string, *smtp.MailOptions) error        { return nil }
+func (plainBackend) Rcpt(string, *smtp.RcptOptions) error        { return nil }
 func (plainBackend) Data(r io.Reader) error {
 	_, err := io.Copy(io.Discard, r)
 	return err

@@ -171,7 +171,11 @@ func start(t testing.TB, p Protocol, change func(*Options)) *rig {
 func startOn(t testing.TB, l net.Listener, p Protocol, change func(*Options)) *rig {
 	t.Helper()
 	r := &rig{t: t, core: &fakeCore{}, log: &logBuffer{}, listener: l, served: make(chan error, 1)}
-	log, err := maillog.New(r.log, maillog.Text, nil)
+	var out io.Writer = r.log
+	if _, ok := t.(*testing.B); ok {
+		out = io.Discard
+	}
+	log, err := maillog.New(out, maillog.Text, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
