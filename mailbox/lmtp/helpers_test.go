@@ -112,7 +112,8 @@ func kind(err error) string {
 	return "other: " + err.Error()
 }
 
-// all sets every timeout of a store.
-func all(d time.Duration) smtpclient.Timeouts {
-	return smtpclient.Timeouts{Connect: d, Greeting: d, Hello: d, Mail: d, Rcpt: d, DataStart: d, DataBlock: d, DataEnd: d}
+// replies sets the timeouts of all replies. A busy machine may let them end before their time: what is expected of
+// a store that has them must hold then, too.
+func replies(d time.Duration) smtpclient.Timeouts {
+	return smtpclient.Timeouts{Greeting: d, Hello: d, Mail: d, Rcpt: d, DataStart: d, DataBlock: d, DataEnd: d, Reset: d}
 }

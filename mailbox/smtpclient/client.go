@@ -33,15 +33,17 @@ type Timeouts struct {
 	DataStart time.Duration // from DATA to its answer
 	DataBlock time.Duration // each write of up to 64 KiB: rolls with progress
 	DataEnd   time.Duration // from the final dot to each answer
+	Reset     time.Duration // RSET, from when the connection is used again
 }
 
-// DefaultTimeouts are those of RFC 5321.
+// DefaultTimeouts are those of RFC 5321, which has none for connecting and RSET.
 func DefaultTimeouts() Timeouts {
 	return Timeouts{Connect: 30 * time.Second, Greeting: 5 * time.Minute, Hello: 5 * time.Minute, Mail: 5 * time.Minute,
-		Rcpt: 5 * time.Minute, DataStart: 2 * time.Minute, DataBlock: 3 * time.Minute, DataEnd: 10 * time.Minute}
+		Rcpt: 5 * time.Minute, DataStart: 2 * time.Minute, DataBlock: 3 * time.Minute, DataEnd: 10 * time.Minute,
+		Reset: 5 * time.Second}
 }
 
-// farewell is how long the courtesies may take that nobody waits for: RSET, QUIT, the last words of a server that hung up.
+// farewell is how long the courtesies may take: writing RSET, QUIT, the last words of a server that hung up.
 const farewell = time.Second
 
 // writeSize is the size of a write of content.
@@ -160,7 +162,8 @@ func (c *Client) Alive() bool {
 
 // Quit says goodbye, waits a moment for the answer and closes the connection.
 func (c *Client) Quit() {
-	if !c.broken && c.conn.SetDeadline(time.Now().Add(farewell)) == nil {
+	if !c.broken {
+		_ = c.conn.SetDeadline(time.Now().Add(farewell))
 		if _, err := c.conn.Write([]byte("QUIT\r\n")); err == nil {
 			for range c.owed + 1 {
 				if _, err := readReply(c.r); err != nil {
@@ -190,10 +193,8 @@ func (c *Client) guard(ctx context.Context) func() {
 
 // write sends p. A server that hung up may have said why before: its last words are the error then.
 func (c *Client) write(ctx context.Context, command string, p []byte, timeout time.Duration) error {
-	err := c.conn.SetDeadline(time.Now().Add(timeout))
-	if err == nil {
-		_, err = c.conn.Write(p)
-	}
+	_ = c.conn.SetDeadline(time.Now().Add(timeout)) // fails on a closed connection only, as writing will
+	_, err := c.conn.Write(p)
 	if err == nil {
 		return nil
 	}

@@ -150,7 +150,7 @@ var ErrStale = errors.New("stale connection")
 // readOwed reads the replies to earlier RSET.
 func (c *Client) readOwed(ctx context.Context) error {
 	for ; c.owed > 0; c.owed-- {
-		if _, err := c.expect(ctx, "RSET", farewell); err != nil {
+		if _, err := c.expect(ctx, "RSET", c.opts.Timeouts.Reset); err != nil {
 			c.broken = true
 			return fmt.Errorf("%w: %w", ErrStale, err)
 		}
@@ -257,10 +257,7 @@ func (t *Transaction) Reset() {
 	if c.broken {
 		return
 	}
-	if err := c.conn.SetDeadline(time.Now().Add(farewell)); err != nil {
-		c.Close()
-		return
-	}
+	_ = c.conn.SetDeadline(time.Now().Add(farewell)) // fails on a closed connection only, as writing will
 	if _, err := c.conn.Write([]byte("RSET\r\n")); err != nil {
 		c.Close()
 		return
