@@ -107,6 +107,8 @@ func (n noSync) create(path string) (syncer, error) {
 	return noSyncFile{f}, err
 }
 
+func (noSync) syncDir(string) error { return nil }
+
 type noSyncFile struct{ syncer }
 
 func (noSyncFile) Sync() error { return nil }
