@@ -1,0 +1,238 @@
+package mx
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"mxbypass/mailbox"
+)
+
+const (
+	// defaultTimeout bounds a lookup when nobody says otherwise.
+	defaultTimeout = 5 * time.Second
+	// rounds is how often a silent server is asked: a datagram may be lost.
+	rounds = 2
+	// minTry and maxTry bound the wait for one server.
+	minTry, maxTry = 300 * time.Millisecond, 2 * time.Second
+	// maxQuestions bounds how often an unfinished chain of aliases is asked on.
+	maxQuestions = 8
+	// maxRecords bounds what is kept of one answer.
+	maxRecords = 50
+)
+
+// DNSOptions say whom [DNS] asks.
+type DNSOptions struct {
+	// Servers, see [ParseServer]. Empty: those of SystemFile.
+	Servers []string
+	// Timeout bounds a lookup over all servers, with its aliases and retries. Zero: 5 s.
+	Timeout time.Duration
+	// SystemFile replaces /etc/resolv.conf. It is read again when it changes.
+	SystemFile string
+}
+
+// DNS asks recursive (or authoritative) servers over the network, and nothing else: no hosts file and no search list. The
+// server that answered last is asked first.
+type DNS struct {
+	servers func() []string
+	timeout time.Duration
+	good    atomic.Uint32 // index of the server that answered last
+}
+
+var _ Resolver = (*DNS)(nil)
+
+// NewDNS checks the options. The error names every server that is wrong.
+func NewDNS(o DNSOptions) (*DNS, error) {
+	d := &DNS{timeout: cmp.Or(o.Timeout, defaultTimeout)}
+	if len(o.Servers) == 0 {
+		system := &systemServers{path: cmp.Or(o.SystemFile, systemFile)}
+		d.servers = system.list
+		return d, nil
+	}
+	var servers []string
+	var errs []error
+	for _, s := range o.Servers {
+		at, err := ParseServer(s)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		servers = append(servers, at.String())
+	}
+	d.servers = func() []string { return servers }
+	return d, errors.Join(errs...)
+}
+
+// LookupMX implements [Resolver].
+func (d *DNS) LookupMX(ctx context.Context, name mailbox.DomainName) Answer[MX] {
+	r, err := d.lookup(ctx, name, dns.TypeMX)
+	return answerOf(name, r, err, func(rr dns.RR) (MX, bool) {
+		mx, ok := rr.(*dns.MX)
+		if !ok {
+			return MX{}, false
+		}
+		return MX{Preference: mx.Preference, Host: hostName(mx.Mx), Root: mx.Mx == ".", TTL: ttl(rr)}, true
+	}, func(a, b MX) int {
+		return cmp.Or(cmp.Compare(a.Preference, b.Preference), strings.Compare(a.Host.ASCII(), b.Host.ASCII()))
+	})
+}
+
+// LookupAddr implements [Resolver]. The two families are asked for at the same time. When one of them fails, what the
+// other knows is the answer, with the error beside it.
+func (d *DNS) LookupAddr(ctx context.Context, name mailbox.DomainName) Answer[netip.Addr] {
+	var v4, v6 Answer[netip.Addr]
+	var both sync.WaitGroup
+	both.Go(func() { v6 = d.lookupFamily(ctx, name, dns.TypeAAAA) })
+	v4 = d.lookupFamily(ctx, name, dns.TypeA)
+	both.Wait()
+
+	switch {
+	case v4.Outcome == Found && v6.Outcome == Found:
+		v4.Records = append(v4.Records, v6.Records...)
+		v4.TTL = min(v4.TTL, v6.TTL)
+		v4.Authoritative = v4.Authoritative && v6.Authoritative
+		return v4
+	case v4.Outcome == Found:
+		v4.Err = v6.Err
+		return v4
+	case v6.Outcome == Found:
+		v6.Err = v4.Err
+		return v6
+	case v4.Outcome == Failed:
+		return v4
+	case v6.Outcome == Failed:
+		return v6
+	}
+	v4.TTL = min(v4.TTL, v6.TTL)
+	return v4
+}
+
+func (d *DNS) lookupFamily(ctx context.Context, name mailbox.DomainName, qtype uint16) Answer[netip.Addr] {
+	r, err := d.lookup(ctx, name, qtype)
+	return answerOf(name, r, err, func(rr dns.RR) (netip.Addr, bool) {
+		var addr netip.Addr
+		var ok bool
+		switch rr := rr.(type) {
+		case *dns.A:
+			addr, ok = netip.AddrFromSlice(rr.A)
+		case *dns.AAAA:
+			addr, ok = netip.AddrFromSlice(rr.AAAA)
+		}
+		return addr.Unmap(), ok
+	}, netip.Addr.Compare)
+}
+
+// answerOf turns a reply into an answer: its records decoded, sorted and bounded.
+func answerOf[Record any](name mailbox.DomainName, r reply, err error, decode func(dns.RR) (Record, bool),
+	compare func(a, b Record) int) Answer[Record] {
+	if err != nil {
+		return Answer[Record]{Err: fmt.Errorf("looking up %s: %w", name, err)}
+	}
+	a := Answer[Record]{Outcome: r.outcome, TTL: r.ttl, Authoritative: r.authoritative}
+	if end := strings.TrimSuffix(r.name, "."); end != name.ASCII() {
+		a.Alias = mailbox.Printable(end)
+	}
+	for _, rr := range r.records {
+		if record, ok := decode(rr); ok {
+			a.Records = append(a.Records, record)
+		}
+	}
+	if a.Outcome == Found && len(a.Records) == 0 { // for example an A record of no length
+		return Answer[Record]{Err: fmt.Errorf("looking up %s: the answer has no usable record", name)}
+	}
+	slices.SortStableFunc(a.Records, compare)
+	a.Records = a.Records[:min(len(a.Records), maxRecords)]
+	return a
+}
+
+// lookup asks for one type of records, and asks on when a server leaves a chain of aliases unfinished.
+func (d *DNS) lookup(ctx context.Context, name mailbox.DomainName, qtype uint16) (reply, error) {
+	if name.IsZero() || name.IsLiteral() {
+		return reply{}, errors.New("not a domain name")
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	question := dns.Question{Name: dns.Fqdn(name.ASCII()), Qtype: qtype, Qclass: dns.ClassINET}
+	kept := time.Duration(math.MaxInt64)
+	for range maxQuestions {
+		r, err := d.ask(ctx, question)
+		if err != nil {
+			return reply{}, err
+		}
+		r.ttl = min(r.ttl, kept)
+		if !r.unfinished {
+			return r, nil
+		}
+		kept, question.Name = r.ttl, r.name
+	}
+	return reply{}, errAliasLoop
+}
+
+// ask puts one question to the servers, one after the other, until one can answer. Servers that were silent are asked a
+// second time; those that had no answer are not.
+func (d *DNS) ask(ctx context.Context, question dns.Question) (reply, error) {
+	servers := d.servers()
+	wait := min(max(d.timeout/time.Duration(rounds*len(servers)), minTry), maxTry)
+	first := int(d.good.Load())
+	useless := make([]error, len(servers)) // what a server said that is no answer
+	silent := make([]error, len(servers))
+	for range rounds {
+		for i := range servers {
+			at := (first + i) % len(servers)
+			if useless[at] != nil {
+				continue
+			}
+			m, err := try(ctx, servers[at], question, wait)
+			if err != nil {
+				silent[at] = fmt.Errorf("%s: %w", servers[at], err)
+				if ctx.Err() != nil {
+					return reply{}, joined(useless, silent)
+				}
+				continue
+			}
+			r, err := interpret(m, question)
+			if err == nil {
+				d.good.Store(uint32(at))
+				return r, nil
+			}
+			useless[at], silent[at] = fmt.Errorf("%s: %w", servers[at], err), nil
+		}
+	}
+	return reply{}, joined(useless, silent)
+}
+
+func try(ctx context.Context, server string, question dns.Question, wait time.Duration) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	return exchange(ctx, server, question)
+}
+
+// serverErrors is what each server did wrong, in one line.
+type serverErrors []error
+
+func joined(lists ...[]error) error {
+	return serverErrors(slices.DeleteFunc(slices.Concat(lists...), func(err error) bool { return err == nil }))
+}
+
+func (e serverErrors) Error() string {
+	var b strings.Builder
+	for i, err := range e {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(err.Error())
+	}
+	return b.String()
+}
+
+func (e serverErrors) Unwrap() []error { return e }

@@ -1,0 +1,74 @@
+package mx
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// systemFile is where the system's resolvers are named.
+const systemFile = "/etc/resolv.conf"
+
+// ParseServer reads the address of a DNS server: "address:port", "[address]:port", or an address alone for port 53. Host
+// names are refused: who would resolve them?
+func ParseServer(s string) (netip.AddrPort, error) {
+	if at, err := netip.ParseAddrPort(s); err == nil && at.Port() != 0 {
+		return at, nil
+	}
+	addr, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"))
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("DNS server %q: want an IP address, or address:port", s)
+	}
+	return netip.AddrPortFrom(addr, 53), nil
+}
+
+// systemServers are the resolvers of a file like /etc/resolv.conf, read again when it changes.
+type systemServers struct {
+	path string
+
+	mu      sync.Mutex
+	read    bool
+	changed time.Time
+	size    int64
+	servers []string
+}
+
+// list gives the servers. A file that is missing or names none means the machine itself, as it does for libc; one that
+// cannot be read leaves what was read before.
+func (s *systemServers) list() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	info, err := os.Stat(s.path)
+	if err != nil {
+		if os.IsNotExist(err) || s.servers == nil {
+			s.read, s.servers = false, []string{"127.0.0.1:53"}
+		}
+		return s.servers
+	}
+	if s.read && info.ModTime().Equal(s.changed) && info.Size() == s.size {
+		return s.servers
+	}
+	config, err := dns.ClientConfigFromFile(s.path)
+	if err != nil {
+		if s.servers == nil {
+			return []string{"127.0.0.1:53"}
+		}
+		return s.servers
+	}
+	s.read, s.changed, s.size, s.servers = true, info.ModTime(), info.Size(), nil
+	for _, server := range config.Servers {
+		if addr, err := netip.ParseAddr(server); err == nil {
+			s.servers = append(s.servers, net.JoinHostPort(addr.String(), config.Port))
+		}
+	}
+	if len(s.servers) == 0 {
+		s.servers = []string{"127.0.0.1:53"}
+	}
+	return s.servers
+}
