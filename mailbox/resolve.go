@@ -23,7 +23,7 @@ const (
 //
 // An alias is followed to its targets, which are found by 1 and 2 only. They keep the tag of what was asked, unless
 // they are written with a tag of their own. A mailbox that is reached on several ways is one recipient, with the tag of
-// the first way.
+// the first way. A tag that would make an address longer than [MaxLocalPart] is dropped.
 //
 // Mail for an alias reaches all of its targets or none: a target that is disabled, gone, or outside of the hosted
 // domains makes the whole answer a temporary error.
@@ -124,7 +124,9 @@ func (r Resolver) resolved(d Domain, e Entry, tag LocalPart) (Resolved, error) {
 	}
 	got := Resolved{Mailbox: Mailbox{Address: e.Address, Site: d.Site}, Tag: tag, Delivered: e.Address}
 	if tag != "" {
-		got.Delivered.Local += LocalPart(r.Delimiter) + tag
+		if got.Delivered.Local += LocalPart(r.Delimiter) + tag; len(got.Delivered.Local) > MaxLocalPart {
+			got.Tag, got.Delivered = "", e.Address // an alias brought it to a longer name
+		}
 	}
 	return got, nil
 }

@@ -1,0 +1,57 @@
+package directory
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+
+	"mxbypass/mailbox"
+)
+
+// Errors of changes. Those of package mailbox tell that a domain or mailbox is not there.
+var (
+	// ErrInvalid: what was asked for breaks a rule.
+	ErrInvalid = errors.New("invalid")
+	// ErrExists: there is already one of that name.
+	ErrExists = errors.New("already exists")
+	// ErrInUse: something else leads to it, or is in it.
+	ErrInUse = errors.New("in use")
+	// ErrReadOnly: the directory cannot be written to by whoever asked.
+	ErrReadOnly = errors.New("directory is read-only")
+)
+
+// Reader is a directory that can be listed and closed.
+type Reader interface {
+	mailbox.Directory
+	// Domains yields every hosted domain, by name. It ends after the first error.
+	Domains(ctx context.Context) iter.Seq2[mailbox.Domain, error]
+	// Entries yields the mailboxes and aliases of a domain by folded local part, or those of all domains when the name
+	// is zero, domain by domain. It ends after the first error.
+	Entries(ctx context.Context, domain mailbox.DomainName) iter.Seq2[mailbox.Entry, error]
+	// Where tells people what the directory is kept in.
+	Where() string
+	io.Closer
+}
+
+// Editor is a directory that can be changed. Every method is one transaction: it happens wholly or not at all, and when
+// it returns nil, the change is durable and every other process that uses the directory sees it within a second. What
+// is asked for is checked against the Rules of the directory.
+type Editor interface {
+	Reader
+	// AddDomain adds a domain; ErrExists when it is there.
+	AddDomain(ctx context.Context, d mailbox.Domain) error
+	// SetDomain gives the domain of that name to change, and keeps what change leaves in it. The name stays.
+	SetDomain(ctx context.Context, name mailbox.DomainName, change func(*mailbox.Domain) error) error
+	// RemoveDomain removes a domain. One with mailboxes is only removed, with them, when all is set; else ErrInUse.
+	// It is ErrInUse as well when aliases or a catch-all of other domains lead into it.
+	RemoveDomain(ctx context.Context, name mailbox.DomainName, all bool) error
+	// AddEntry adds a mailbox or an alias; ErrExists when there is one or the other of that name.
+	AddEntry(ctx context.Context, e mailbox.Entry) error
+	// SetEntry gives the mailbox or alias to change, and keeps what change leaves in it. The address stays.
+	SetEntry(ctx context.Context, a mailbox.Address, change func(*mailbox.Entry) error) error
+	// RemoveEntry removes a mailbox or an alias; ErrInUse when an alias or a catch-all leads to it.
+	RemoveEntry(ctx context.Context, a mailbox.Address) error
+	// Import adds many in one transaction; see Source and Report.
+	Import(ctx context.Context, from Source, o ImportOptions) (Report, error)
+}

@@ -1,0 +1,148 @@
+package directory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"mxbypass/mailbox"
+)
+
+// Rules are what the configuration says about names. The zero value allows every name that is safe.
+type Rules struct {
+	Delimiter string // between user and tag; no mailbox name may hold it; empty: no subaddresses
+	// Separators returns the separators of bypass addresses under the gateway of that name; nil when it is no gateway.
+	// A mailbox of such a domain could never be written to if its name held one.
+	Separators func(mailbox.DomainName) []string
+	// HasSite tells whether the configuration has that site; nil: any.
+	HasSite func(string) bool
+}
+
+// Domain checks a domain by itself: whether its catch-all exists is [Rules.CatchAll]. The error wraps ErrInvalid.
+func (r Rules) Domain(d mailbox.Domain) error {
+	if err := mailbox.CheckDomainName(d.Name); err != nil {
+		return fmt.Errorf("%w: domain %q: %w", ErrInvalid, d.Name.ASCII(), err)
+	}
+	if err := r.Site(d.Site); err != nil {
+		return fmt.Errorf("%w: domain %s: %w", ErrInvalid, d.Name, err)
+	}
+	if !d.MX.Valid() {
+		return fmt.Errorf("%w: domain %s: MX policy %q is none of auto, local, external, split", ErrInvalid, d.Name, d.MX)
+	}
+	return nil
+}
+
+// Site checks the name of a site.
+func (r Rules) Site(name string) error {
+	switch {
+	case name == "":
+		return errors.New("a domain needs a site")
+	case name == mailbox.SitePostmaster || name != mailbox.Printable(name) || len(name) > 255:
+		return fmt.Errorf("%q cannot be the name of a site", name)
+	case r.HasSite != nil && !r.HasSite(name):
+		return fmt.Errorf("the configuration has no site %q", name)
+	}
+	return nil
+}
+
+// Entry checks a mailbox or an alias by itself: whether the targets of an alias exist is [Rules.Alias]. The error wraps
+// ErrInvalid.
+func (r Rules) Entry(e mailbox.Entry) error {
+	if err := r.name(e.Address); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrInvalid, e.Address, err)
+	}
+	if len(e.Alias) > mailbox.MaxAliasEntries {
+		return fmt.Errorf("%w: alias %s has %d targets, at most %d are allowed", ErrInvalid, e.Address, len(e.Alias),
+			mailbox.MaxAliasEntries)
+	}
+	if len(e.Alias) > 0 && e.Disabled {
+		return fmt.Errorf("%w: alias %s: only a mailbox can be disabled", ErrInvalid, e.Address)
+	}
+	seen := make(map[mailbox.Address]bool, len(e.Alias))
+	for _, to := range e.Alias {
+		if key := to.Fold(); seen[key] {
+			return fmt.Errorf("%w: alias %s has the target %s twice", ErrInvalid, e.Address, to)
+		} else {
+			seen[key] = true
+		}
+	}
+	return nil
+}
+
+func (r Rules) name(a mailbox.Address) error {
+	if err := mailbox.CheckMailboxName(a.Local); err != nil {
+		return err
+	}
+	if r.Delimiter != "" && strings.Contains(string(a.Local), r.Delimiter) {
+		return fmt.Errorf("%q is the delimiter of subaddresses: mail for them goes to the mailbox before it", r.Delimiter)
+	}
+	if r.Separators == nil {
+		return nil
+	}
+	for _, s := range r.Separators(a.Domain) {
+		if strings.Contains(string(a.Local), s) {
+			return fmt.Errorf("%s is a gateway, where %q makes a bypass address", a.Domain, s)
+		}
+	}
+	return nil
+}
+
+// Alias checks what an alias leads to in the directory d, which already has it: every target is in a hosted domain and
+// exists, and none leads back. The error wraps ErrInvalid when the alias is at fault; others are of the directory.
+func (r Rules) Alias(ctx context.Context, d mailbox.Directory, a mailbox.Address) error {
+	return r.leads(ctx, d, a)
+}
+
+// CatchAll checks that the catch-all of a domain, if it has one, is a mailbox or alias of d. Errors as for Alias.
+func (r Rules) CatchAll(ctx context.Context, d mailbox.Directory, of mailbox.Domain) error {
+	if of.CatchAll.IsNull() {
+		return nil
+	}
+	if err := r.leads(ctx, d, of.CatchAll); err != nil {
+		return fmt.Errorf("catch-all of %s: %w", of.Name, err)
+	}
+	return nil
+}
+
+// leads resolves an address as the relay does, as if nothing was disabled and no domain had a catch-all.
+func (r Rules) leads(ctx context.Context, d mailbox.Directory, a mailbox.Address) error {
+	probe := &probe{d: d}
+	resolver := mailbox.Resolver{Directory: probe, Delimiter: r.Delimiter}
+	domain, err := resolver.Domain(ctx, a.Domain)
+	if err == nil {
+		_, err = resolver.Resolve(ctx, domain, a.Local)
+	}
+	if err == nil || probe.failed != nil {
+		return probe.failed
+	}
+	if errors.Is(err, mailbox.ErrUnavailable) {
+		// The directory did answer: this says of a target that it is not there.
+		return fmt.Errorf("%w: %s", ErrInvalid, strings.TrimPrefix(err.Error(), mailbox.ErrUnavailable.Error()+": "))
+	}
+	return fmt.Errorf("%w: %w", ErrInvalid, err)
+}
+
+// probe is a directory in which everything is enabled. It keeps the error of a directory that cannot answer.
+type probe struct {
+	d      mailbox.Directory
+	failed error
+}
+
+func (p *probe) Domain(ctx context.Context, name mailbox.DomainName) (mailbox.Domain, error) {
+	d, err := p.d.Domain(ctx, name)
+	if err != nil && !errors.Is(err, mailbox.ErrNoDomain) {
+		p.failed = err
+	}
+	d.Disabled, d.CatchAll = false, mailbox.Address{}
+	return d, err
+}
+
+func (p *probe) Entry(ctx context.Context, a mailbox.Address) (mailbox.Entry, error) {
+	e, err := p.d.Entry(ctx, a)
+	if err != nil && !errors.Is(err, mailbox.ErrNoMailbox) {
+		p.failed = err
+	}
+	e.Disabled = false
+	return e, err
+}
