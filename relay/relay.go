@@ -31,8 +31,8 @@ type Endpoint struct {
 	Address string // host:port, or the path of the socket
 }
 
-// Parts are what one configuration gives. They are closed together: Close ends the router, its directory and the stores,
-// and is called after the last transaction that uses them; nil when there is nothing to close.
+// Parts are what one configuration gives. They are closed together: Close ends the router, its directory and the
+// stores, and is called after the last transaction that uses them; nil when there is nothing to close.
 type Parts struct {
 	Hostname  string
 	Listeners map[Endpoint]inbound.Protocol
@@ -72,8 +72,8 @@ type Relay struct {
 	closings sync.WaitGroup
 }
 
-// New opens what outlives configurations; [ErrLocked] when another relay has the state folder. [Relay.Shutdown] must be called to end the relay, whether it was started or
-// not.
+// New opens what outlives configurations; [ErrLocked] when another relay has the state folder. [Relay.Shutdown] must be
+// called to end the relay, whether it was started or not.
 func New(o Options) (*Relay, error) {
 	lock, err := lock(o.StateDir)
 	if err != nil {

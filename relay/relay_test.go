@@ -249,7 +249,8 @@ func TestStartBindsAllOrNothing(t *testing.T) {
 	r, _ := newRelay(t)
 	defer shutdown(t, r)
 	p, closed := parts(new(box), smtpOn(port(2), used))
-	if err := r.Start(t.Context(), p); !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), used.Address) {
+	err = r.Start(t.Context(), p)
+	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), used.Address) {
 		t.Errorf("Start: %v", err)
 	}
 	if len(r.Addresses()) != 0 || closed.Load() != 0 {

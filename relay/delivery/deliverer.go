@@ -98,8 +98,8 @@ func (d *Deliverer) Close(ctx context.Context) error {
 // With each, every recipient stands for itself (LMTP). Without it there is one answer for all (SMTP): after a temporary
 // failure of one of them nobody has the message, or whoever has it, and is reported with nil, is in the ledger.
 //
-// The answer comes before the timeout of the options, or when ctx ends. m must not be changed any more, also not later: a
-// store may be late. A content that can be retained (see package spool) is retained as long as that.
+// The answer comes before the timeout of the options, or when ctx ends. m must not be changed any more, also not later:
+// a store may be late. A content that can be retained (see package spool) is retained as long as that.
 func (d *Deliverer) Deliver(ctx context.Context, m *mailbox.Message, to []mailbox.Recipient, each bool) []error {
 	results := make([]error, len(to))
 	if d.lates.Load() >= maxLate {

@@ -60,14 +60,14 @@ type fakeStore struct {
 func (s *fakeStore) Prepare(_ context.Context, _ *mailbox.Message, to []mailbox.Recipient) (mailbox.Delivery, []error) {
 	errs := make([]error, len(to))
 	d := &fakeDelivery{store: s, to: to, errs: errs}
-	any := false
+	prepared := false
 	for i, r := range to {
 		if s.prepare != nil {
 			errs[i] = s.prepare(r)
 		}
-		any = any || errs[i] == nil
+		prepared = prepared || errs[i] == nil
 	}
-	if !any {
+	if !prepared {
 		return nil, errs
 	}
 	s.mu.Lock()

@@ -1,17 +1,18 @@
 // Package delivery brings one message to all of its mailboxes, which may live in several stores, so that the answer to
-// the client is true: whoever is reported as delivered has the message, and a client that is asked to try again does not
-// make second copies where that can be avoided.
+// the client is true: whoever is reported as delivered has the message, and a client that is asked to try again does
+// not make second copies where that can be avoided.
 //
 // # One message, several stores
 //
-// All stores prepare first. With one answer for all recipients (SMTP) a temporary failure of any of them stops the whole
-// message: nothing is delivered, the client keeps it and comes again. A final refusal stops nobody else: the others get
-// the message, and the one answer is a refusal that names both, because the bounce that the client then writes tells its
-// user the truth; refusing everybody would let one dead mailbox keep the mail from all the others, and accepting would
-// lose the message for one in silence. With an answer for each recipient (LMTP) everybody is delivered or not on its own.
+// All stores prepare first. With one answer for all recipients (SMTP) a temporary failure of any of them stops the
+// whole message: nothing is delivered, the client keeps it and comes again. A final refusal stops nobody else: the
+// others get the message, and the one answer is a refusal that names both, because the bounce that the client then
+// writes tells its user the truth; refusing everybody would let one dead mailbox keep the mail from all the others, and
+// accepting would lose the message for one in silence. With an answer for each recipient (LMTP) everybody is delivered
+// or not on its own.
 //
-// Then the stores that may still refuse (LMTP servers) commit, and after them those which only a fault of the machine can
-// stop (Maildir). When one of the former fails temporarily, the latter are not committed at all.
+// Then the stores that may still refuse (LMTP servers) commit, and after them those which only a fault of the machine
+// can stop (Maildir). When one of the former fails temporarily, the latter are not committed at all.
 //
 // # The ledger
 //

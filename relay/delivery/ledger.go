@@ -21,7 +21,8 @@ const (
 	// maxEntries bounds the ledger; beyond it the oldest entry goes, at the price of a duplicate.
 	maxEntries = 100_000
 
-	// compactBeyond is how many lines of the file may be out of use, beside as many as are in use, before it is rewritten.
+	// compactBeyond is how many lines of the file may be out of use, beside as many as are in use, before it is
+	// rewritten.
 	compactBeyond = 1000
 )
 
@@ -47,7 +48,7 @@ func hintOf(m *mailbox.Message, r mailbox.Recipient) hint {
 		string(m.Reverse.Local), m.Reverse.Domain.ASCII(),
 	} {
 		h.Write(binary.AppendUvarint(nil, uint64(len(s))))
-		io.WriteString(h, s)
+		h.Write([]byte(s))
 	}
 	var sum [sha256.Size]byte
 	h.Sum(sum[:0])
@@ -92,8 +93,9 @@ type Ledger struct {
 	hints   map[hint]int // how many entries and holds have it
 }
 
-// OpenLedger reads the ledger at path, which need not exist, drops what is too old and writes it anew. Damaged lines are
-// moved to path.damaged, said in the log, and stop nothing. An error means that the file is there and cannot be read.
+// OpenLedger reads the ledger at path, which need not exist, drops what is too old and writes it anew. Damaged lines
+// are moved to path.damaged, said in the log, and stop nothing. An error means that the file is there and cannot be
+// read.
 func OpenLedger(path string, log *slog.Logger) (*Ledger, error) {
 	return openLedger(path, log, osFiles{}, time.Now)
 }

@@ -122,7 +122,8 @@ func (tx *transaction) which(is func(*unit) bool) []int {
 	return found
 }
 
-// remember writes delivered units to the ledger. A failure costs a duplicate after a crash and is the operator's affair.
+// remember writes delivered units to the ledger. A failure costs a duplicate after a crash and is the operator's
+// affair.
 func (tx *transaction) remember(units []int) {
 	if len(units) == 0 {
 		return

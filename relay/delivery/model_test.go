@@ -33,9 +33,9 @@ func (w *world) deliverer() *Deliverer {
 	return New(Options{Stores: stores, Ledger: w.ledger, Log: discard})
 }
 
-// TestNeverLostNeverTwice states the guarantee: whoever is reported as delivered has the message; when the client is done
-// with a recipient, it was delivered or the client was told for good that it was not; and nobody has two copies, across
-// partial failures, retries and restarts.
+// TestNeverLostNeverTwice states the guarantee: whoever is reported as delivered has the message; when the client is
+// done with a recipient, it was delivered or the client was told for good that it was not; and nobody has two copies,
+// across partial failures, retries and restarts.
 func TestNeverLostNeverTwice(t *testing.T) {
 	dir := t.TempDir()
 	rapid.Check(t, func(rt *rapid.T) {
@@ -168,7 +168,9 @@ func (w *world) check(to []mailbox.Recipient, errs []error, each bool) (again []
 
 func TestRestartKeepsTheLedger(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger")
-	failing := &fakeStore{certain: true, commit: func(context.Context, mailbox.Recipient) error { return mailbox.ErrNoSpace }}
+	failing := &fakeStore{certain: true, commit: func(context.Context, mailbox.Recipient) error {
+		return mailbox.ErrNoSpace
+	}}
 	good := &fakeStore{}
 	to := []mailbox.Recipient{recipient("good", "a@exemple.org"), recipient("failing", "b@exemple.org")}
 	for attempt := range 3 {

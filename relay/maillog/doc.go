@@ -13,10 +13,10 @@
 //	disconnected   info   conn messages refused (suppressed) duration
 //	started, reloaded, stopped, reload failed (error), suppressed (connections turned_away)
 //
-// Durations are in seconds, sizes in octets. Keys without a value are left out. Whatever came from the network is made printable and cut to a length. What the
-// network could flood the log with is bounded: events of one connection that cost the client nothing are counted after
-// the first ones, and connections beyond a rate are summed up once in a while. Messages that were received, and what
-// became of them, are never left out.
+// Durations are in seconds, sizes in octets. Keys without a value are left out. Whatever came from the network is made
+// printable and cut to a length. What the network could flood the log with is bounded: events of one connection that
+// cost the client nothing are counted after the first ones, and connections beyond a rate are summed up once in a
+// while. Messages that were received, and what became of them, are never left out.
 //
 // Lines are gathered for at most a tenth of a second before they are written, because a system call for each line costs
 // more than the line. Errors are written at once, and [Log.Close] writes what is left.

@@ -174,8 +174,9 @@ func TestUnknownFormat(t *testing.T) {
 // TestNothingFromTheNetworkIsRaw: one event is one line of graphic characters, of bounded length.
 func TestNothingFromTheNetworkIsRaw(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		evil := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{"\x1b[2J", "a\r\nlevel=ERROR", strings.Repeat("é", 9999),
-			"\u202e", "\xff\xfe", "\x00"})).Draw(rt, "text")
+		evil := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{
+			"\x1b[2J", "a\r\nlevel=ERROR", strings.Repeat("é", 9999), "\u202e", "\xff\xfe", "\x00",
+		})).Draw(rt, "text")
 		out := newSink()
 		l := newLog(t, rapid.SampledFrom([]string{Text, JSON}).Draw(rt, "format"), out)
 		c := l.Connected("C1", evil, "listener")

@@ -13,7 +13,8 @@ var (
 	ErrTooManyErrors = errors.New("too many errors")
 	// ErrTooManyTransactions: too many messages in this connection.
 	ErrTooManyTransactions = errors.New("too many messages in this connection")
-	// ErrTooManyRecipients: the message has all the recipients that it may have; the client sends it again for the rest.
+	// ErrTooManyRecipients: the message has all the recipients that it may have; the client sends it again for the
+	// rest.
 	ErrTooManyRecipients = errors.New("too many recipients")
 	// ErrNoRecipients: no recipient was accepted.
 	ErrNoRecipients = errors.New("no valid recipients")

@@ -62,17 +62,18 @@ var table = []row{
 	{routing.ErrNotHosted, 550, [3]int{5, 7, 1}, "the domain is not hosted here: a bypass address never relays"},
 	{routing.ErrNotServed, 550, [3]int{5, 7, 1}, "the domain is hosted, but not served by this gateway: " +
 		"use the gateway of its own server"},
-	{routing.ErrNotGateway, 550, [3]int{5, 7, 1}, "not a gateway of ours: a bypass address needs the gateway's exact name"},
+	{routing.ErrNotGateway, 550, [3]int{5, 7, 1}, "not a gateway of ours: a bypass address needs its exact name"},
 	{routing.ErrNested, 550, [3]int{5, 7, 1}, "a bypass address has one hop only"},
 	{routing.ErrRelayDenied, 550, [3]int{5, 7, 1}, "relay access denied: the domain is not hosted here"},
-	{routing.ErrCannotRelay, 450, [3]int{4, 4, 0}, "not yet able to relay: to reach a mailbox here use its bypass address"},
+	{routing.ErrCannotRelay, 450, [3]int{4, 4, 0}, "not yet able to relay: " +
+		"to reach a mailbox here use its bypass address"},
 	{routing.ErrMXUnknown, 451, [3]int{4, 4, 3}, "the MX records of the domain cannot be looked up now, try again later"},
 
 	// Mailboxes.
 	{mailbox.ErrNoDomain, 550, [3]int{5, 7, 1}, "the domain is not hosted here"},
 	{mailbox.ErrNoMailbox, 550, [3]int{5, 1, 1}, "no such mailbox here"},
 	{mailbox.ErrDisabled, 450, [3]int{4, 2, 1}, "the mailbox is disabled for now"},
-	{mailbox.ErrAliasLoop, 451, [3]int{4, 3, 5}, "the aliases of this address lead nowhere, the operator has to mend them"},
+	{mailbox.ErrAliasLoop, 451, [3]int{4, 3, 5}, "the aliases of this address loop, the operator has to mend them"},
 	{mailbox.ErrOverQuota, 452, [3]int{4, 2, 2}, "the mailbox is full"},
 	{mailbox.ErrUnavailable, 451, [3]int{4, 3, 0}, "the mailbox cannot be reached now, try again later"},
 
@@ -110,7 +111,8 @@ func For(err error) Reply {
 	return r
 }
 
-// saysFinal looks for a Temporary method that says no: only the store knows whether a full mailbox will have room again.
+// saysFinal looks for a Temporary method that says no: only the store knows whether a full mailbox will have room
+// again.
 func saysFinal(err error) bool {
 	var t interface{ Temporary() bool }
 	return errors.As(err, &t) && !t.Temporary()

@@ -68,7 +68,9 @@ var want = map[string]struct {
 
 func TestTable(t *testing.T) {
 	for name, w := range want {
-		for _, err := range []error{w.err, fmt.Errorf("with secret detail: %w", w.err), errors.Join(w.err, errors.New("secret"))} {
+		for _, err := range []error{
+			w.err, fmt.Errorf("with secret detail: %w", w.err), errors.Join(w.err, errors.New("secret")),
+		} {
 			r := For(err)
 			if got := fmt.Sprintf("%d %s", r.Code, r.status()); got != w.code {
 				t.Errorf("%s: %s instead of %s", name, got, w.code)
@@ -143,7 +145,9 @@ func exportedErrors(t *testing.T, dir string) (names []string) {
 }
 
 func TestUnknownIsTemporary(t *testing.T) {
-	for _, err := range []error{errors.New("pq: password of /etc/secret"), os.ErrNotExist, &os.PathError{Op: "open", Path: "/x"}} {
+	for _, err := range []error{
+		errors.New("pq: password of /etc/secret"), os.ErrNotExist, &os.PathError{Op: "open", Path: "/x"},
+	} {
 		if r := For(err); r.Code != 451 || r.Enhanced != [3]int{4, 3, 0} || r.Text != unknown.text {
 			t.Errorf("%v: %v", err, r)
 		}
@@ -208,12 +212,16 @@ func TestRemote(t *testing.T) {
 			"550 5.1.1 " + said + "<u> User doesn't exist"},
 		{"temporary", mailbox.RemoteError{Code: 452, Enhanced: [3]int{4, 2, 2}, Text: "Quota exceeded", Command: "RCPT"},
 			"452 4.2.2 " + said + "Quota exceeded"},
-		{"no enhanced code", mailbox.RemoteError{Code: 552, Text: "full", Command: "end of data"}, "552 5.0.0 " + said + "full"},
-		{"enhanced code of another class", mailbox.RemoteError{Code: 452, Enhanced: [3]int{5, 2, 2}, Text: "x", Command: "RCPT"},
+		{"no enhanced code", mailbox.RemoteError{Code: 552, Text: "full", Command: "end of data"},
+			"552 5.0.0 " + said + "full"},
+		{"enhanced code of another class",
+			mailbox.RemoteError{Code: 452, Enhanced: [3]int{5, 2, 2}, Text: "x", Command: "RCPT"},
 			"452 4.0.0 " + said + "x"},
-		{"enhanced code that is none", mailbox.RemoteError{Code: 550, Enhanced: [3]int{5, -1, 4000}, Text: "x", Command: "RCPT"},
+		{"enhanced code that is none",
+			mailbox.RemoteError{Code: 550, Enhanced: [3]int{5, -1, 4000}, Text: "x", Command: "RCPT"},
 			"550 5.0.0 " + said + "x"},
-		{"several lines, controls, not ASCII", mailbox.RemoteError{Code: 550, Text: "a\r\nb\x1b[2J\tc é\x00", Command: "RCPT"},
+		{"several lines, controls, not ASCII",
+			mailbox.RemoteError{Code: 550, Text: "a\r\nb\x1b[2J\tc é\x00", Command: "RCPT"},
 			"550 5.0.0 " + said + "a b?[2J c ??"},
 		{"no text", mailbox.RemoteError{Code: 550, Text: " \r\n", Command: "RCPT"},
 			"550 5.0.0 the mailbox server refused without saying why"},

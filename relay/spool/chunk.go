@@ -35,8 +35,8 @@ func (b *budget) take(n int) bool {
 
 func (b *budget) give(n int) { b.used.Add(-int64(n)) }
 
-// freeList keeps chunks of one size for reuse. Unlike sync.Pool it is bounded and outlives a garbage collection, so that
-// a steady load allocates nothing.
+// freeList keeps chunks of one size for reuse. Unlike sync.Pool it is bounded and outlives a garbage collection, so
+// that a steady load allocates nothing.
 type freeList struct {
 	size int
 
