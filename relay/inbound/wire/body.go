@@ -54,7 +54,7 @@ type pace struct {
 // is the one of dst, and is to be answered.
 func (c *Conn) ReadBody(limits *BodyLimits, dst io.Writer) (Body, error) {
 	s := scanner{dst: dst, limits: limits}
-	p := pace{start: time.Now(), first: true}
+	p := pace{start: time.Now(), first: c.pending == nil}
 	var err error
 	switch c.body {
 	case dotBody:
@@ -175,7 +175,7 @@ func (c *Conn) raw(n int64, p *pace) ([]byte, error) {
 
 // discard reads a chunk that nobody wants.
 func (c *Conn) discard(n int64) error {
-	p := pace{start: time.Now(), first: true}
+	p := pace{start: time.Now(), first: c.pending == nil}
 	for n > 0 {
 		b, err := c.raw(n, &p)
 		if err != nil {
