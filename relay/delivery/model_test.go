@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -192,5 +194,39 @@ func TestRestartKeepsTheLedger(t *testing.T) {
 	}
 	if a, b := good.count("a@exemple.org"), failing.count("b@exemple.org"); a != 1 || b != 1 {
 		t.Errorf("copies: %d and %d", a, b)
+	}
+}
+
+// TestManyClientsAtOnce: the ledger and the deliverer are shared; nobody's failure is another one's copy.
+func TestManyClientsAtOnce(t *testing.T) {
+	var tries sync.Map
+	failTwice := func(_ context.Context, r mailbox.Recipient) error {
+		n, _ := tries.LoadOrStore(r.Delivered.String(), new(atomic.Int32))
+		if n.(*atomic.Int32).Add(1) <= 2 {
+			return errTemporary
+		}
+		return nil
+	}
+	good, bad := &fakeStore{}, &fakeStore{commit: failTwice}
+	d := newDeliverer(t, map[string]mailbox.Store{"good": good, "bad": bad})
+	var wait sync.WaitGroup
+	for i := range 16 {
+		wait.Go(func() {
+			a, b := fmt.Sprintf("a%d@exemple.org", i), fmt.Sprintf("b%d@exemple.org", i)
+			to := []mailbox.Recipient{recipient("good", a), recipient("bad", b)}
+			for attempt := range 3 {
+				errs := d.Deliver(t.Context(), message("the same for all"), to, false)
+				if errs[0] != nil || (errs[1] == nil) != (attempt == 2) {
+					t.Errorf("client %d, attempt %d: %v", i, attempt, errs)
+				}
+			}
+			if x, y := good.count(a), bad.count(b); x != 1 || y != 1 {
+				t.Errorf("client %d: copies %d and %d", i, x, y)
+			}
+		})
+	}
+	wait.Wait()
+	if n := d.ledger.size.Load(); n != 0 {
+		t.Errorf("%d entries are left", n)
 	}
 }
