@@ -227,3 +227,26 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// The demo's configuration is one that loads, and has what the demo replaces.
+func TestDemo(t *testing.T) {
+	text, err := Demo.ReadFile("demo/mxbypass.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := Parse("mxbypass.toml", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Listeners[0].Address.String(); got != DemoListen {
+		t.Error(got)
+	}
+	if got := c.DNS.Servers[0].String(); got != DemoDNS {
+		t.Error(got)
+	}
+	for _, path := range []string{c.StateDir, c.Sites[0].Path, c.Sites[1].Path, c.Directory.Path} {
+		if !strings.HasPrefix(path, DemoDir+"/") {
+			t.Error(path)
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"mxbypass/configs"
+	"mxbypass/relay"
+	"mxbypass/relay/maillog"
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the relay",
+		Long: "Run the relay, in the foreground; the log goes to the standard error.\n\n" +
+			"SIGHUP reads the configuration and the directory again; when something is wrong with them, the old ones stay.\n" +
+			"SIGTERM or SIGINT drain: nobody is let in, transactions in progress come to their end within\n" +
+			"shutdown_timeout. A second one ends at once.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			signals := make(chan os.Signal, 4)
+			signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
+			defer signal.Stop(signals)
+			c, err := a.loadConfig()
+			if err != nil {
+				return err
+			}
+			return a.serve(cmd.Context(), c, signals, nil)
+		},
+	}
+}
+
+// service is a relay that runs under a configuration.
+type service struct {
+	app    *app
+	config *configs.Config // the one in use
+	caches mxCaches
+	level  slog.LevelVar
+	log    *maillog.Log
+	relay  *relay.Relay
+}
+
+// serve runs the relay under c until a signal ends it. With ready, it is called once the relay serves; an error of it
+// ends the relay.
+func (a *app) serve(ctx context.Context, c *configs.Config, signals <-chan os.Signal, ready func() error) (err error) {
+	s := &service{app: a, config: c}
+	s.level.Set(logLevel(c.Log.Level))
+	if s.log, err = maillog.New(a.errOut, c.Log.Format, &s.level); err != nil {
+		return exit(exitConfig, err)
+	}
+	defer func() { err = errors.Join(err, s.log.Close()) }()
+	parts, err := buildParts(ctx, c, &s.caches, s.log.Logger())
+	if err != nil {
+		return exit(exitConfig, err)
+	}
+	if err := s.start(ctx, parts); err != nil {
+		return errors.Join(err, parts.Close())
+	}
+	if ready != nil {
+		err = ready()
+	}
+	if err == nil {
+		err = s.wait(ctx, signals)
+	}
+	return errors.Join(err, s.drain(signals))
+}
+
+func (s *service) start(ctx context.Context, parts relay.Parts) error {
+	if err := os.MkdirAll(s.config.StateDir, 0o700); err != nil {
+		return exit(exitCantCreate, fmt.Errorf("state_dir: %w", err))
+	}
+	r, err := relay.New(relay.Options{
+		StateDir: s.config.StateDir,
+		Log:      s.log,
+		Memory:   int64(s.config.Limits.Memory),
+		Version:  readVersions().Version,
+	})
+	if err != nil {
+		return exit(exitUnavailable, err)
+	}
+	if err := r.Start(ctx, parts); err != nil {
+		return exit(exitUnavailable, errors.Join(err, r.Shutdown(ctx)))
+	}
+	s.relay = r
+	return nil
+}
+
+// wait reloads on SIGHUP and returns on the signals that end the relay, or when it cannot go on.
+func (s *service) wait(ctx context.Context, signals <-chan os.Signal) error {
+	for {
+		select {
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
+				return nil
+			}
+			s.reload(ctx)
+		case err := <-s.relay.Failed():
+			return exit(exitUnavailable, err)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// reload puts a new configuration in use, or keeps the old one and says why.
+func (s *service) reload(ctx context.Context) {
+	c, err := configs.Load(s.app.configFile)
+	var problems configs.Problems
+	if errors.As(err, &problems) {
+		for _, p := range problems {
+			s.log.ReloadFailed(p)
+		}
+		return
+	}
+	parts, err := buildParts(ctx, c, &s.caches, s.log.Logger())
+	if err != nil {
+		s.log.ReloadFailed(err)
+		return
+	}
+	if err := s.relay.Reload(ctx, parts); err != nil { // which is in the log
+		if err := parts.Close(); err != nil {
+			s.log.Logger().Error("closing the parts of a configuration", "error", err)
+		}
+		return
+	}
+	for key, changed := range map[string]bool{
+		"state_dir":     c.StateDir != s.config.StateDir,
+		"limits.memory": c.Limits.Memory != s.config.Limits.Memory,
+		"log.format":    c.Log.Format != s.config.Log.Format,
+	} {
+		if changed {
+			s.log.Logger().Warn("this key changes with the next start", "key", key)
+		}
+	}
+	s.level.Set(logLevel(c.Log.Level))
+	s.config = c
+}
+
+// drain ends the relay, at once with another signal that ends it.
+func (s *service) drain(signals <-chan os.Signal) error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout.Std())
+	defer cancel()
+	done := make(chan struct{})
+	impatient := make(chan struct{})
+	go func() {
+		defer close(impatient)
+		for {
+			select {
+			case sig := <-signals:
+				if sig == syscall.SIGHUP {
+					continue
+				}
+				cancel()
+				return
+			case <-done:
+				return
+			}
+		}
+	}()
+	err := s.relay.Shutdown(ctx)
+	close(done)
+	<-impatient
+	if err != nil && ctx.Err() == nil {
+		return exit(exitIO, err)
+	}
+	return nil // what had to be broken off is in the log, and the clients still have it
+}
+
+func logLevel(name string) slog.Level {
+	switch name {
+	case "debug":
+		return slog.LevelDebug
+	case "warn":
+		return slog.LevelWarn
+	case "error":
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
