@@ -58,18 +58,20 @@ func million(b *testing.B, domains int) {
 	check(b, err)
 	b.ReportMetric(float64(time.Since(started).Microseconds())/1000, "open-ms")
 
-	before := heap()
 	const cold = 100_000
 	random := rand.New(rand.NewPCG(1, 2))
 	asked := make([]mailbox.Address, cold)
 	for i := range asked {
 		asked[i] = manyAddress(random.IntN(domains), random.IntN(3))
 	}
+	before := heap()
 	b.ReportMetric(lookups(b, ctx, d, asked), "cold-us")
 	b.ReportMetric(float64(heap()-before)/(1<<20), "cache-MiB")
 
 	few := asked[:1000]
-	lookups(b, ctx, d, few)
+	for range 10 {
+		lookups(b, ctx, d, few) // often enough that the cache prefers them
+	}
 	b.ReportMetric(lookups(b, ctx, d, few), "cached-us")
 	b.ReportMetric(0, "ns/op")
 }
@@ -138,4 +140,6 @@ func manyAddress(domain, user int) mailbox.Address {
 	return address(manyText(domain, user))
 }
 
-func manyText(domain, user int) string { return fmt.Sprintf("user%d@customer-%d.example", user, domain) }
+func manyText(domain, user int) string {
+	return fmt.Sprintf("user%d@customer-%d.example", user, domain)
+}

@@ -1,0 +1,19 @@
+// Package file is the directory in a TOML file, for up to some ten thousand mailboxes that people write by hand. It is in
+// memory as a whole, and read again when the file changes and when it is told to. A file with anything wrong in it is
+// not used: the one before stays, and the log says what is wrong, once.
+//
+// The format, with every key:
+//
+//	[[domain]]
+//	name               = "exemple.org"         # required
+//	site               = "cloud"               # required; a site of the configuration
+//	mx                 = "auto"                # auto (default) | local | external | split
+//	bypass             = true                  # default: true
+//	disabled           = false                 # default: false; true refuses all of its mail for now
+//	mailboxes          = ["foobar", "contact"] # local parts
+//	disabled_mailboxes = ["foobar"]            # which of them are refused for now
+//	catch_all          = ""                    # a mailbox address that takes unknown local parts
+//	[domain.aliases]
+//	info       = ["contact@exemple.org"]       # each a list of one or more addresses in hosted domains
+//	"john.doe" = ["foobar@exemple.org"]        # a name with a dot needs its quotes
+package file
