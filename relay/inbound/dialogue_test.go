@@ -198,6 +198,8 @@ var dialogues = map[string]string{
 		S: 500 5.5.2 control characters*
 		C" \x1b[31mred\r\n
 		S: 500 5.5.2 control characters*
+		C: rſet
+		S: 500 5.5.2 command not recognized
 		C: LHLO client.test
 		S: 500 5.5.1 This is not a LMTP server
 		C: GET / HTTP/1.1
@@ -351,7 +353,8 @@ var dialogues = map[string]string{
 func TestDialogues(t *testing.T) {
 	for name, script := range dialogues {
 		t.Run(name, func(t *testing.T) {
-			start(t, SMTP, func(o *Options) { o.Limits.ErrorsSlow = 100; o.Limits.ErrorsClose = 100 }).client().talk(script)
+			patient := func(o *Options) { o.Limits.ErrorsSlow, o.Limits.ErrorsClose = 100, 100 }
+			start(t, SMTP, patient).client().talk(script)
 		})
 	}
 }

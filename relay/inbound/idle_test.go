@@ -21,10 +21,12 @@ func BenchmarkIdleSession(b *testing.B) {
 			b.Fatal(err)
 		}
 		defer syscall.Close(fd)
-		if err := syscall.Connect(fd, &syscall.SockaddrInet4{Port: addr.Port, Addr: [4]byte(addr.IP.To4())}); err != nil {
+		to := &syscall.SockaddrInet4{Port: addr.Port, Addr: [4]byte(addr.IP.To4())}
+		if err := syscall.Connect(fd, to); err != nil {
 			b.Fatal(err)
 		}
-		script := "EHLO client.test\r\nMAIL FROM:<>\r\nRCPT TO:<foobar@exemple.org>\r\nDATA\r\n" + string(body(10<<10)) + "NOOP\r\n"
+		script := "EHLO client.test\r\nMAIL FROM:<>\r\nRCPT TO:<foobar@exemple.org>\r\nDATA\r\n" +
+			string(body(10<<10)) + "NOOP\r\n"
 		if _, err := syscall.Write(fd, []byte(script)); err != nil {
 			b.Fatal(err)
 		}

@@ -68,7 +68,8 @@ func (f *fakeCore) Route(_ context.Context, p mailbox.Path, _ routing.Client) ro
 	}
 	box := func(local mailbox.LocalPart) mailbox.Recipient {
 		to := mailbox.Address{Local: local, Domain: exemple}
-		return mailbox.Recipient{Mailbox: mailbox.Mailbox{Address: to, Site: "cloud"}, Original: p.Written, Delivered: to}
+		home := mailbox.Mailbox{Address: to, Site: "cloud"}
+		return mailbox.Recipient{Mailbox: home, Original: p.Written, Delivered: to}
 	}
 	switch {
 	case a.Domain.IsZero(): // the one path without a domain

@@ -12,8 +12,8 @@ import (
 	"mxbypass/relay/reply"
 )
 
-// Listen opens a listener for [Server.Serve], with TCP keepalive that finds dead clients without much traffic for living
-// ones.
+// Listen opens a listener for [Server.Serve], with TCP keepalive that finds dead clients without much traffic for
+// living ones.
 func Listen(ctx context.Context, network, address string) (net.Listener, error) {
 	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 2 * time.Minute, Interval: 30 * time.Second, Count: 4,

@@ -18,10 +18,10 @@ import (
 type Core interface {
 	// Route decides about one recipient.
 	Route(ctx context.Context, p mailbox.Path, c routing.Client) routing.Route
-	// Deliver hands over a message. It returns one result per recipient, in order: nil means that it is in the mailbox,
-	// durably. A mailbox may be there twice. With each, every recipient has an answer of its own (LMTP); without it there
-	// is one answer for all. When the context ends first, a store may still read the content after Deliver has returned
-	// only if it retained it (see package spool).
+	// Deliver hands over a message. It returns one result per recipient, in order: nil means that it is in the
+	// mailbox, durably. A mailbox may be there twice. With each, every recipient has an answer of its own (LMTP);
+	// without it there is one answer for all. When the context ends first, a store may still read the content after
+	// Deliver has returned only if it retained it (see package spool).
 	Deliver(ctx context.Context, m *mailbox.Message, to []mailbox.Recipient, each bool) []error
 	// Trusted tells whether a client at this address may submit mail for elsewhere.
 	Trusted(addr netip.Addr) bool

@@ -85,12 +85,14 @@ const begin = "EHLO client.test\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<foobar@
 
 // scripts are dialogues whose clients never wait.
 var scripts = []string{
-	begin + "DATA\r\nSubject: x\r\n\r\n..text\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<contact@exemple.org>\r\nDATA\r\n.\r\nQUIT\r\n",
+	begin + "DATA\r\nSubject: x\r\n\r\n..text\r\n.\r\n" +
+		"MAIL FROM:<>\r\nRCPT TO:<contact@exemple.org>\r\nDATA\r\n.\r\nQUIT\r\n",
 	begin + "DATA\r\nbare\nLF\r\n.\r\nNOOP\r\n" + begin + "DATA\r\ngood\r\n.\r\nQUIT\r\n",
-	begin + "BDAT 5\r\none\r\nRSET\r\nBDAT 3 LAST\r\nQUINOOP\r\nMAIL FROM:<>\r\nRCPT TO:<both@exemple.org>\r\nBDAT 0\r\n" +
-		"BDAT 11 LAST\r\nRSET\r\n.\r\n\r\nQUIT\r\n",
+	begin + "BDAT 5\r\none\r\nRSET\r\nBDAT 3 LAST\r\nQUINOOP\r\n" +
+		"MAIL FROM:<>\r\nRCPT TO:<both@exemple.org>\r\nBDAT 0\r\nBDAT 11 LAST\r\nRSET\r\n.\r\n\r\nQUIT\r\n",
 	begin + "BDAT 3 LAST\r\na\nbBDAT 4\r\nQUITNOOP\r\nBDAT x\r\nNOOP\r\n",
-	begin + "DATA\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 2000) + ".\r\nRSET\r\nVRFY x\r\nXYZ\r\nNOOP\x00\r\nQUIT\r\n",
+	begin + "DATA\r\n" + strings.Repeat(strings.Repeat("x", 70)+"\r\n", 2000) +
+		".\r\nRSET\r\nVRFY x\r\nXYZ\r\nNOOP\x00\r\nQUIT\r\n",
 	begin + "RCPT TO:<nobody@exemple.org>\r\nRCPT TO:<\"x y\"@exemple.org>\r\nDATA\r\ncut off",
 	begin + "NOOP " + strings.Repeat("x", 3000) + "\r\nNOOP\r\n",
 	begin + "BDAT 100 LAST\r\ncut off",
@@ -122,12 +124,13 @@ func TestSegments(t *testing.T) {
 func same(t interface{ Fatalf(string, ...any) }, script string, sizes []int, r *rig, want string, wantGot []delivered) {
 	said, got := r.run([]byte(script), sizes)
 	if said != want || len(got) != len(wantGot) {
-		t.Fatalf("%.300q in pieces of %d:\n%s\n%d messages; in one piece:\n%s\n%d messages", script, sizes, said, len(got),
-			want, len(wantGot))
+		t.Fatalf("%.300q in pieces of %d:\n%s\n%d messages; in one piece:\n%s\n%d messages", script, sizes, said,
+			len(got), want, len(wantGot))
 	}
 	for i := range got {
 		if got[i].Content != wantGot[i].Content {
-			t.Fatalf("%.300q in pieces of %d: content %q, in one piece %q", script, sizes, got[i].Content, wantGot[i].Content)
+			t.Fatalf("%.300q in pieces of %d: content %q, in one piece %q", script, sizes, got[i].Content,
+				wantGot[i].Content)
 		}
 	}
 }
@@ -183,7 +186,8 @@ func FuzzSession(f *testing.F) {
 		printable(t, said)
 		again, gotAgain := r.run(script, []int{min(max(n, 1), 1<<16)})
 		if said != again || len(got) != len(gotAgain) {
-			t.Fatalf("%q: %q and %d messages; in pieces of %d: %q and %d messages", script, said, len(got), n, again, len(gotAgain))
+			t.Fatalf("%q: %q and %d messages; in pieces of %d: %q and %d messages", script, said, len(got), n, again,
+				len(gotAgain))
 		}
 	})
 }

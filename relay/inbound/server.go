@@ -71,7 +71,7 @@ func NewServer(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Serve accepts connections of l until [Server.Shutdown], and then returns nil. It takes l over.
+// Serve accepts connections of l until [Server.Shutdown], and then returns nil. It takes l over, and closes it.
 func (s *Server) Serve(l net.Listener, p Protocol) error {
 	front := smtp.NewServer(smtp.BackendFunc(newSession))
 	front.Domain = s.options.Hostname
@@ -85,7 +85,7 @@ func (s *Server) Serve(l net.Listener, p Protocol) error {
 	s.mu.Lock()
 	if s.stopping {
 		s.mu.Unlock()
-		return errors.Join(net.ErrClosed, l.Close())
+		return l.Close()
 	}
 	s.listeners = append(s.listeners, l)
 	s.servers = append(s.servers, front)
@@ -185,9 +185,9 @@ func (s *Server) sleep(d time.Duration) bool {
 	}
 }
 
-// Shutdown ends the server: it accepts nothing any more, tells idle clients 421, lets transactions in progress come to
-// their end until ctx ends, and aborts those that are left. When it returns no goroutine of the server is left. The error
-// is that of ctx when transactions had to be aborted. It may be called once.
+// Shutdown ends the server: it accepts nothing any more, tells idle clients 421, lets transactions in progress come
+// to their end until ctx ends, and aborts those that are left. When it returns no goroutine of the server is left.
+// The error is that of ctx when transactions had to be aborted.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	done := make(chan struct{})
@@ -220,8 +220,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // stop closes the listeners and asks all sessions to end.
 func (s *Server) stop() {
 	s.mu.Lock()
-	s.stopping = true
-	close(s.draining)
+	if !s.stopping {
+		s.stopping = true
+		close(s.draining)
+	}
 	for _, l := range s.listeners {
 		_ = l.Close() // Serve returns, whatever the error
 	}

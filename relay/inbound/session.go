@@ -231,8 +231,8 @@ func (s *session) refuse(r reply.Reply) error {
 	return errAnswered
 }
 
-// guard keeps a mistake of ours in this session from ending the process. The connection ends: nobody knows in what state
-// it is.
+// guard keeps a mistake of ours in this session from ending the process. The connection ends: nobody knows in what
+// state it is.
 func (s *session) guard(err *error) {
 	if v := recover(); v != nil {
 		s.Panicked(v, debug.Stack())

@@ -46,8 +46,8 @@ func TestMessageSize(t *testing.T) {
 	c.talk("C: RCPT TO:<foobar@exemple.org>\nS: 250 *\nC: DATA\nS: 354 *")
 	c.talk(`C" ` + strings.Repeat("x", 999) + `\r\n.\r\nNOOP\r\n` + "\nS: 552 5.3.4 *\nS: 250 *")
 	c.talk("C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<foobar@exemple.org>\nS: 250 *")
-	c.talk(`C" BDAT 500\r\n` + strings.Repeat("x", 500) + `BDAT 501 LAST\r\n` + strings.Repeat("x", 501) + "NOOP\\r\\n" +
-		"\nS: 250 *\nS: 552 5.3.4 *\nS: 250 *")
+	c.talk(`C" BDAT 500\r\n` + strings.Repeat("x", 500) + `BDAT 501 LAST\r\n` +
+		strings.Repeat("x", 501) + "NOOP\\r\\n\nS: 250 *\nS: 552 5.3.4 *\nS: 250 *")
 	if n := len(r.core.all()); n != 1 {
 		t.Errorf("%d messages", n)
 	}
@@ -118,14 +118,16 @@ func TestTrace(t *testing.T) {
 		want     string
 		reverse  string
 	}{
-		{"C: HELO client.test\nS: 250 *\nC: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<foobar%exemple.org@mx.host.test>\nS: 250 *",
+		{"C: HELO client.test\nS: 250 *\nC: MAIL FROM:<>\nS: 250 *\n" +
+			"C: RCPT TO:<foobar%exemple.org@mx.host.test>\nS: 250 *",
 			`^Received: from client\.test \(\[127\.0\.0\.1\]\)\r\n\tby mx\.host\.test with SMTP id 0[0-9A-Z]{25}\r\n` +
 				`\tfor <foobar%exemple\.org@mx\.host\.test>;\r\n\t` + date, "<>"},
-		{"C: EHLO [192.0.2.1]\nS> 250 *\nC: MAIL FROM:<A.b@Client.test>\nS: 250 *\nC: RCPT TO:<a@exemple.org>\nS: 250 *\n" +
-			"C: RCPT TO:<b@exemple.org>\nS: 250 *",
-			`^Received: from \[192\.0\.2\.1\] \(\[127\.0\.0\.1\]\)\r\n\tby mx\.host\.test with ESMTP id 0[0-9A-Z]{25};\r\n\t` +
-				date, "A.b@client.test"},
-		{"C: EHLO (evil)\nS> 250 *\nC: MAIL FROM:<jürgen@client.test> SMTPUTF8\nS: 250 *\nC: RCPT TO:<jürgen@exemple.org>\nS: 250 *",
+		{"C: EHLO [192.0.2.1]\nS> 250 *\nC: MAIL FROM:<A.b@Client.test>\nS: 250 *\n" +
+			"C: RCPT TO:<a@exemple.org>\nS: 250 *\nC: RCPT TO:<b@exemple.org>\nS: 250 *",
+			`^Received: from \[192\.0\.2\.1\] \(\[127\.0\.0\.1\]\)\r\n\tby mx\.host\.test with ESMTP ` +
+				`id 0[0-9A-Z]{25};\r\n\t` + date, "A.b@client.test"},
+		{"C: EHLO (evil)\nS> 250 *\nC: MAIL FROM:<jürgen@client.test> SMTPUTF8\nS: 250 *\n" +
+			"C: RCPT TO:<jürgen@exemple.org>\nS: 250 *",
 			`^Received: from \?evil\? \(\[127\.0\.0\.1\]\)\r\n\tby mx\.host\.test with UTF8SMTP id 0[0-9A-Z]{25}\r\n` +
 				`\tfor <jürgen@exemple\.org>;\r\n\t` + date, "jürgen@client.test"},
 	} {
@@ -143,7 +145,8 @@ func TestTrace(t *testing.T) {
 
 func TestLiteral(t *testing.T) {
 	for addr, want := range map[string]string{
-		"192.0.2.1": "[192.0.2.1]", "::ffff:192.0.2.1": "[192.0.2.1]", "2001:db8::1": "[IPv6:2001:db8::1]", "fe80::1%eth0": "[IPv6:fe80::1]",
+		"192.0.2.1": "[192.0.2.1]", "::ffff:192.0.2.1": "[192.0.2.1]", "2001:db8::1": "[IPv6:2001:db8::1]",
+		"fe80::1%eth0": "[IPv6:fe80::1]",
 	} {
 		if got := literal(netip.MustParseAddr(addr)); got != want {
 			t.Errorf("%s: %s", addr, got)
@@ -252,7 +255,8 @@ func TestConnectionLimits(t *testing.T) {
 
 func TestNetworkOfClient(t *testing.T) {
 	for addr, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1", "2001:db8::1": "2001:db8::", "2001:db8::2:0:0:1": "2001:db8::", "fe80::1%eth0": "fe80::",
+		"192.0.2.1": "192.0.2.1", "2001:db8::1": "2001:db8::", "2001:db8::2:0:0:1": "2001:db8::",
+		"fe80::1%eth0": "fe80::",
 	} {
 		if got := network(netip.MustParseAddr(addr)).String(); got != want {
 			t.Errorf("%s: %s, want %s", addr, got, want)
@@ -331,7 +335,8 @@ func TestManyAtOnce(t *testing.T) {
 			c.talk(hello)
 			for j := range each {
 				text := fmt.Sprintf("message %d of %d", j, i)
-				c.talk(fmt.Sprintf("C: MAIL FROM:<s%d@client.test>\nS: 250 *\nC: RCPT TO:<r%d@exemple.org>\nS: 250 *", i, j))
+				c.talk(fmt.Sprintf("C: MAIL FROM:<s%d@client.test>\nS: 250 *\nC: RCPT TO:<r%d@exemple.org>\nS: 250 *",
+					i, j))
 				if j%2 == 0 {
 					c.talk("C: DATA\nS: 354 *\nC+ " + text + "\nC: .\nS: 250 *")
 				} else {
@@ -347,7 +352,8 @@ func TestManyAtOnce(t *testing.T) {
 		if _, err := fmt.Sscanf(d.Content, "message %d of %d\r\n", &j, &i); err != nil {
 			t.Fatalf("%q", d.Content)
 		}
-		if want := fmt.Sprintf("s%d@client.test r%d@exemple.org", i, j); want != d.Message.Reverse.String()+" "+d.To[0].Delivered.String() {
+		envelope := d.Message.Reverse.String() + " " + d.To[0].Delivered.String()
+		if want := fmt.Sprintf("s%d@client.test r%d@exemple.org", i, j); want != envelope {
 			t.Errorf("%s has %q", want, d.Content)
 		}
 		if seen[d.Message.ID] {
@@ -384,7 +390,7 @@ func TestServeAfterShutdown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Serve(l, SMTP); !errors.Is(err, net.ErrClosed) {
+	if err := r.Serve(l, SMTP); err != nil {
 		t.Error(err)
 	}
 	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
@@ -408,7 +414,8 @@ func TestErrorLog(t *testing.T) {
 	r := start(t, SMTP, nil)
 	errorLog{r.options.Log.Logger()}.Printf("panic serving %v: \x1b[31m\n\tstack", "client")
 	errorLog{r.options.Log.Logger()}.Println("more", 1)
-	if log := r.log.String(); strings.Contains(log, "\x1b") || !strings.Contains(log, "stack") || !strings.Contains(log, "more 1") {
+	log := r.log.String()
+	if strings.Contains(log, "\x1b") || !strings.Contains(log, "stack") || !strings.Contains(log, "more 1") {
 		t.Errorf("%q", log)
 	}
 }

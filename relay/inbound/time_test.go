@@ -169,7 +169,9 @@ func TestErrorsSlowDownAndClose(t *testing.T) {
 		after(t, 0, 0, func() { c.talk(strings.Repeat("C: X\nS: 500 *\n", 9)) })
 		after(t, 10*time.Second, 10*time.Second, func() { c.talk(strings.Repeat("C: X\nS: 500 *\n", 10)) })
 		c.talk("C: MAIL FROM:<>\nS: 250 *")
-		after(t, time.Second, time.Second, func() { c.talk("C: RCPT TO:<nobody@exemple.org>\nS: 550 *\nS: 421 4.7.0 *\nS.") })
+		after(t, time.Second, time.Second, func() {
+			c.talk("C: RCPT TO:<nobody@exemple.org>\nS: 550 *\nS: 421 4.7.0 *\nS.")
+		})
 	})
 }
 
@@ -252,14 +254,19 @@ func TestShutdownWithoutClients(t *testing.T) {
 // TestShutdownAbortsDelivery: a delivery in progress when time is up ends with its context, and the client hears 451.
 func TestShutdownAbortsDelivery(t *testing.T) {
 	inTime(t, nil, func(t *testing.T, r *rig) {
+		begun := make(chan struct{})
 		r.core.deliver = func(ctx context.Context, _ *mailbox.Message, to []mailbox.Recipient) []error {
+			close(begun)
 			<-ctx.Done()
-			return []error{context.Cause(ctx)}
+			return []error{ctx.Err()}
 		}
 		c := r.pipe()
-		c.talk(toData)
-		go r.close()
-		c.talk("C: .\nS: 4*\nS: 421 4.3.2 *\nS.")
+		c.talk(toData + "\nC: .")
+		<-begun
+		var end sync.WaitGroup
+		end.Go(r.close)
+		c.talk("S: 451 4.3.2 *\nS: 421 4.3.2 *\nS.")
+		end.Wait()
 	})
 }
 

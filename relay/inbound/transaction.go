@@ -52,9 +52,11 @@ func loops(deliveredTo []string) map[mailbox.Address]bool {
 	return seen
 }
 
-// assign lists the recipients of all routes that the message has not been delivered to before, and tells for every route
-// what becomes of it: the error of a loop, or nothing yet.
-func (tx *transaction) assign(seen map[mailbox.Address]bool) (to []mailbox.Recipient, owner []int, results []reply.Result) {
+// assign lists the recipients of all routes that the message has not been delivered to before, and tells for every
+// route what becomes of it: the error of a loop, or nothing yet.
+func (tx *transaction) assign(seen map[mailbox.Address]bool) (
+	to []mailbox.Recipient, owner []int, results []reply.Result,
+) {
 	results = make([]reply.Result, len(tx.routes))
 	to = make([]mailbox.Recipient, 0, len(tx.routes))
 	owner = make([]int, 0, len(tx.routes))

@@ -48,10 +48,10 @@ type pace struct {
 	first bool // waiting for the first octets
 }
 
-// ReadBody reads the content that follows the command at hand and writes it to dst, dots unstuffed. It returns after the
-// real end of the content, or with an error for which [Fatal] is true and after which the connection ends. Then, and
-// after [ErrAborted], the client was told what there is to tell. Any other error says what is wrong with the content, or
-// is the one of dst, and is to be answered.
+// ReadBody reads the content that follows the command at hand and writes it to dst, dots unstuffed. It returns after
+// the real end of the content, or with an error for which [Fatal] is true and after which the connection ends. Then,
+// and after [ErrAborted], the client was told what there is to tell. Any other error says what is wrong with the
+// content, or is the one of dst, and is to be answered.
 func (c *Conn) ReadBody(limits *BodyLimits, dst io.Writer) (Body, error) {
 	s := scanner{dst: dst, limits: limits}
 	p := pace{start: time.Now(), first: c.pending == nil}

@@ -83,7 +83,7 @@ func (c *Conn) parse(raw []byte) *refusal {
 		}
 	}
 	word, args, _ := strings.Cut(string(raw), " ")
-	verb := strings.ToUpper(word)
+	verb := upper(word)
 	cmd := &c.command
 	switch verb {
 	case HELO, EHLO, LHLO:
@@ -120,6 +120,22 @@ func (c *Conn) parse(raw []byte) *refusal {
 		return refused(answerUnknown)
 	}
 	return nil
+}
+
+// upper folds ASCII only: to Unicode a "ſ" is an S as well, to SMTP it is not.
+func upper(s string) string {
+	for i := 0; i < len(s); i++ {
+		if 'a' <= s[i] && s[i] <= 'z' {
+			b := []byte(s)
+			for ; i < len(b); i++ {
+				if 'a' <= b[i] && b[i] <= 'z' {
+					b[i] -= 'a' - 'A'
+				}
+			}
+			return string(b)
+		}
+	}
+	return s
 }
 
 // helloName gives the argument of HELO as it can be shown anywhere: octets that no domain and no address literal has
@@ -182,7 +198,7 @@ func (cmd *Command) parseRcpt(args string, utf8 bool) *refusal {
 // cutArgument takes the path out of "FROM:<path> parameters".
 func cutArgument(args, prefix string, answer reply.Reply) (path, rest string, r *refusal) {
 	args = strings.TrimLeft(args, " ")
-	if len(args) < len(prefix) || !strings.EqualFold(args[:len(prefix)], prefix) {
+	if len(args) < len(prefix) || upper(args[:len(prefix)]) != prefix {
 		return "", "", refused(answer)
 	}
 	path, rest, err := mailbox.CutPath(args[len(prefix):])
@@ -202,7 +218,7 @@ func (cmd *Command) mailParams(params string, maxSize int64) *refusal {
 			continue
 		}
 		key, value, assigned := strings.Cut(param, "=")
-		switch strings.ToUpper(key) {
+		switch upper(key) {
 		case "SIZE": // RFC 1870
 			n, ok := parseSize(value)
 			if !ok || size {
@@ -216,7 +232,7 @@ func (cmd *Command) mailParams(params string, maxSize int64) *refusal {
 			if body || value == "" {
 				return refused(answerBadParam)
 			}
-			if v := strings.ToUpper(value); v != "7BIT" && v != "8BITMIME" {
+			if v := upper(value); v != "7BIT" && v != "8BITMIME" {
 				return refused(answerBody)
 			}
 			body = true
@@ -252,7 +268,7 @@ func parseSize(s string) (int64, bool) {
 // ends: the connection does.
 func (cmd *Command) parseChunk(args string) *refusal {
 	fields := strings.Fields(args)
-	ok := len(fields) == 1 || len(fields) == 2 && strings.EqualFold(fields[1], "LAST")
+	ok := len(fields) == 1 || len(fields) == 2 && upper(fields[1]) == "LAST"
 	if ok {
 		cmd.Chunk, ok = parseSize(fields[0])
 	}

@@ -12,8 +12,8 @@ import (
 	"mxbypass/relay/reply"
 )
 
-// Peer is the session on this side of a connection. Its methods are called by the goroutine that reads, which is the one
-// that runs the session.
+// Peer is the session on this side of a connection. Its methods are called by the goroutine that reads, which is the
+// one that runs the session.
 type Peer interface {
 	// Admit is asked about every well-formed command before go-smtp is. A reply refuses it: it is sent, and go-smtp
 	// never hears of the command.
@@ -128,8 +128,8 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// end is the end of input: go-smtp is told of a closed connection, and closes it in turn. The client hears why, if it is
-// still there; nothing else is said after that.
+// end is the end of input: go-smtp is told of a closed connection, and closes it in turn. The client hears why, if it
+// is still there; nothing else is said after that.
 func (c *Conn) end(err error) {
 	c.ended = true
 	if r := reply.For(err); r.Code == 421 {

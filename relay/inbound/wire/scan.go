@@ -40,9 +40,9 @@ func (s *scanner) fail(err error) {
 
 func indexLF(b []byte) int { return bytes.IndexByte(b, '\n') }
 
-// data takes the next octets of a DATA body. It returns how many of them it used, and whether the end of data was among
-// them; when it was not, at most two octets are left over (a dot at the start of a line, perhaps with a CR), to be given
-// again with what follows.
+// data takes the next octets of a DATA body. It returns how many of them it used, and whether the end of data was
+// among them; when it was not, at most two octets are left over (a dot at the start of a line, perhaps with a CR), to
+// be given again with what follows.
 func (s *scanner) data(b []byte) (used int, end bool) {
 	start, i := 0, 0 // what is not yet passed on; what is not yet looked at
 	for i < len(b) {

@@ -17,7 +17,8 @@ import (
 var wide = BodyLimits{Size: 1 << 20, Header: 1 << 20, Line: 1 << 20, Received: 50}
 
 // model is what DATA means, said in the simplest way (RFC 5321 sections 4.1.1.4 and 4.5.2): content up to the first
-// CRLF.CRLF, the dot at the start of each line taken away. clean tells whether CR and LF come in pairs only, and no NUL.
+// CRLF.CRLF, the dot at the start of each line taken away. clean tells whether CR and LF come in pairs only, and no
+// NUL.
 func model(b []byte) (content []byte, rest []byte, ended, clean bool) {
 	const end = "\r\n.\r\n"
 	s := "\r\n" + string(b) // the command line before it is the start of the first line
@@ -81,8 +82,10 @@ func check(t interface {
 // TestEndOfData has what was taken for an end of data somewhere (CVE-2023-51764, -51765, -51766, -52354), and is none.
 func TestEndOfData(t *testing.T) {
 	for _, lookalike := range []string{
-		"\n.\n", "\n.\r\n", "\r.\r", "\r.\r\n", "\r\n.\n", "\r\n.\r", "\r\n.\rX", "\r\n.\x00\r\n", "\r\n\x00.\r\n", "\r\n..\r\n",
-		"\r\n.\r\r\n", "\r\n. \r\n", "\r\n.\n\r\n", "\n\n.\n\n", "\r\n\n.\r\n", "\n.\n\r\n", "\x00\r\n.\x00", "\r\n.\r\x00\n",
+		"\n.\n", "\n.\r\n", "\r.\r", "\r.\r\n", "\r\n.\n", "\r\n.\r", "\r\n.\rX",
+		"\r\n.\x00\r\n", "\r\n\x00.\r\n", "\r\n..\r\n",
+		"\r\n.\r\r\n", "\r\n. \r\n", "\r\n.\n\r\n", "\n\n.\n\n", "\r\n\n.\r\n",
+		"\n.\n\r\n", "\x00\r\n.\x00", "\r\n.\r\x00\n",
 		"\u2028.\u2028", "\x85.\x85", "\v.\v", "\f.\f",
 	} {
 		for _, before := range []string{"", "text", "text\r\n", "\r", "\n"} {
