@@ -35,14 +35,14 @@ func ReadCSV(r io.Reader) (Source, error) {
 			continue
 		}
 		if err := c.header(strings.TrimPrefix(c.text, "\ufeff")); err != nil {
-			return nil, fmt.Errorf("%w: line %d: %w", ErrInvalid, c.line, err)
+			return nil, Invalidf("line %d: %w", c.line, err)
 		}
 		return c.rows, nil
 	}
 	if err := c.failure(); err != nil {
 		return nil, err
 	}
-	return nil, fmt.Errorf("%w: line 1: the file is empty, want a line with the names of the columns", ErrInvalid)
+	return nil, Invalidf("line 1: the file is empty, want a line with the names of the columns")
 }
 
 type csvReader struct {
@@ -67,7 +67,7 @@ func (c *csvReader) next() bool {
 func (c *csvReader) failure() error {
 	err := c.lines.Err()
 	if errors.Is(err, bufio.ErrTooLong) {
-		return fmt.Errorf("%w: line %d: longer than %d KiB", ErrInvalid, c.line+1, maxLine>>10)
+		return Invalidf("line %d: longer than %d KiB", c.line+1, maxLine>>10)
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package directory
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 
@@ -11,7 +12,7 @@ import (
 
 // Errors of changes. Those of package mailbox tell that a domain or mailbox is not there.
 var (
-	// ErrInvalid: what was asked for breaks a rule.
+	// ErrInvalid: what was asked for breaks a rule. Errors of [Invalidf] are this one.
 	ErrInvalid = errors.New("invalid")
 	// ErrExists: there is already one of that name.
 	ErrExists = errors.New("already exists")
@@ -20,6 +21,14 @@ var (
 	// ErrReadOnly: the directory cannot be written to by whoever asked.
 	ErrReadOnly = errors.New("directory is read-only")
 )
+
+// Invalidf is an error that errors.Is finds to be ErrInvalid, with a text of its own. The format is that of fmt.Errorf.
+func Invalidf(format string, args ...any) error { return invalidError{fmt.Errorf(format, args...)} }
+
+type invalidError struct{ error }
+
+func (e invalidError) Unwrap() error        { return e.error }
+func (e invalidError) Is(target error) bool { return target == ErrInvalid }
 
 // Reader is a directory that can be listed and closed.
 type Reader interface {

@@ -22,13 +22,13 @@ type Rules struct {
 // Domain checks a domain by itself: whether its catch-all exists is [Rules.CatchAll]. The error wraps ErrInvalid.
 func (r Rules) Domain(d mailbox.Domain) error {
 	if err := mailbox.CheckDomainName(d.Name); err != nil {
-		return fmt.Errorf("%w: domain %q: %w", ErrInvalid, d.Name.ASCII(), err)
+		return Invalidf("domain %q: %w", d.Name.ASCII(), err)
 	}
 	if err := r.Site(d.Site); err != nil {
-		return fmt.Errorf("%w: domain %s: %w", ErrInvalid, d.Name, err)
+		return Invalidf("domain %s: %w", d.Name, err)
 	}
 	if !d.MX.Valid() {
-		return fmt.Errorf("%w: domain %s: MX policy %q is none of auto, local, external, split", ErrInvalid, d.Name, d.MX)
+		return Invalidf("domain %s: MX policy %q is none of auto, local, external, split", d.Name, d.MX)
 	}
 	return nil
 }
@@ -50,19 +50,19 @@ func (r Rules) Site(name string) error {
 // ErrInvalid.
 func (r Rules) Entry(e mailbox.Entry) error {
 	if err := r.name(e.Address); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrInvalid, e.Address, err)
+		return Invalidf("%s: %w", e.Address, err)
 	}
 	if len(e.Alias) > mailbox.MaxAliasEntries {
-		return fmt.Errorf("%w: alias %s has %d targets, at most %d are allowed", ErrInvalid, e.Address, len(e.Alias),
+		return Invalidf("alias %s has %d targets, at most %d are allowed", e.Address, len(e.Alias),
 			mailbox.MaxAliasEntries)
 	}
 	if len(e.Alias) > 0 && e.Disabled {
-		return fmt.Errorf("%w: alias %s: only a mailbox can be disabled", ErrInvalid, e.Address)
+		return Invalidf("alias %s: only a mailbox can be disabled", e.Address)
 	}
 	seen := make(map[mailbox.Address]bool, len(e.Alias))
 	for _, to := range e.Alias {
 		if key := to.Fold(); seen[key] {
-			return fmt.Errorf("%w: alias %s has the target %s twice", ErrInvalid, e.Address, to)
+			return Invalidf("alias %s has the target %s twice", e.Address, to)
 		} else {
 			seen[key] = true
 		}
@@ -118,9 +118,9 @@ func (r Rules) leads(ctx context.Context, d mailbox.Directory, a mailbox.Address
 	}
 	if errors.Is(err, mailbox.ErrUnavailable) {
 		// The directory did answer: this says of a target that it is not there.
-		return fmt.Errorf("%w: %s", ErrInvalid, strings.TrimPrefix(err.Error(), mailbox.ErrUnavailable.Error()+": "))
+		return Invalidf("%s", strings.TrimPrefix(err.Error(), mailbox.ErrUnavailable.Error()+": "))
 	}
-	return fmt.Errorf("%w: %w", ErrInvalid, err)
+	return Invalidf("%w", err)
 }
 
 // probe is a directory in which everything is enabled. It keeps the error of a directory that cannot answer.

@@ -40,7 +40,8 @@ type Directory struct {
 	ended   chan struct{}
 
 	mu   sync.Mutex
-	seen os.FileInfo // of the text that was read last, good or bad; nil: there was none
+	seen os.FileInfo // of the text that was read last, good or bad; nil: it could not be read
+	said string      // the last failure in the log
 }
 
 var _ directory.Reader = (*Directory)(nil)
@@ -95,13 +96,15 @@ func (d *Directory) load() error {
 		return fmt.Errorf("directory: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // it was only read
-	if d.seen, err = f.Stat(); err != nil {
+	info, err := f.Stat()
+	if err != nil {
 		return fmt.Errorf("directory: %w", err)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
 		return fmt.Errorf("directory: %w", err)
 	}
+	d.seen = info
 	if len(text) > maxSize {
 		return fmt.Errorf("directory: %s is larger than %d MiB: use the driver sqlite", d.o.Path, maxSize>>20)
 	}
@@ -132,23 +135,24 @@ func (d *Directory) check() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	info, err := os.Stat(d.o.Path)
-	switch {
-	case err != nil && d.seen == nil: // as it was
-		return
-	case err == nil && d.seen != nil && unchanged(info, d.seen):
+	if err == nil && d.seen != nil && unchanged(info, d.seen) {
 		return
 	}
-	err = d.load()
-	var problems Problems
-	switch {
-	case errors.As(err, &problems):
-		for _, p := range problems[:min(len(problems), 20)] {
-			d.o.Log.Error("directory not reloaded, the one before is kept", "problem", p.Error())
-		}
-	case err != nil:
-		d.o.Log.Error("directory not reloaded, the one before is kept", "problem", err)
-	default:
+	if err = d.load(); err == nil {
+		d.said = ""
 		d.o.Log.Info("directory reloaded", "path", d.o.Path, "domains", len(d.current.Load().domains))
+		return
+	}
+	if err.Error() == d.said { // a file that cannot be read is tried again, without a word
+		return
+	}
+	d.said = err.Error()
+	var problems Problems
+	if !errors.As(err, &problems) {
+		d.o.Log.Error("directory not reloaded, the one before is kept", "problem", err)
+	}
+	for _, p := range problems[:min(len(problems), 20)] {
+		d.o.Log.Error("directory not reloaded, the one before is kept", "problem", p)
 	}
 }
 

@@ -63,7 +63,7 @@ func (d *Directory) RemoveDomain(ctx context.Context, name mailbox.DomainName, a
 			return err
 		}
 		if full && !all {
-			return fmt.Errorf("domain %s %w: it has mailboxes or aliases", name, directory.ErrInUse)
+			return fmt.Errorf("domain %s is %w: it has mailboxes or aliases", name, directory.ErrInUse)
 		}
 		n, err := t.exec(ctx, "DELETE FROM domain WHERE name = ?", name.ASCII())
 		if err != nil {
@@ -81,7 +81,7 @@ func (d *Directory) RemoveDomain(ctx context.Context, name mailbox.DomainName, a
 				return err
 			}
 			for _, by := range users {
-				return fmt.Errorf("domain %s %w: %s leads into it", name, directory.ErrInUse, user(by))
+				return fmt.Errorf("domain %s is %w: %s leads into it", name, directory.ErrInUse, user(by))
 			}
 		}
 		return nil
@@ -204,5 +204,5 @@ func inUse(a, by mailbox.Address, err error) error {
 	if !errors.Is(err, directory.ErrInvalid) {
 		return err
 	}
-	return fmt.Errorf("%s %w: %s leads to it", a, directory.ErrInUse, user(by))
+	return fmt.Errorf("%s is %w: %s leads to it", a, directory.ErrInUse, user(by))
 }

@@ -37,7 +37,7 @@ func (d *Directory) Import(ctx context.Context, from directory.Source, o directo
 	})
 	switch {
 	case errors.Is(err, errBadLines):
-		return report, fmt.Errorf("%w: %d of %d lines are bad, nothing was imported", directory.ErrInvalid, report.Bad,
+		return report, directory.Invalidf("%d of %d lines are bad, nothing was imported", report.Bad,
 			report.Lines)
 	case err != nil:
 		return report, err
@@ -186,13 +186,13 @@ func (i *importer) enter(ctx context.Context, row directory.Row, alone bool) err
 func agrees(row directory.Row, d mailbox.Domain) error {
 	switch {
 	case row.Site != "" && row.Site != d.Site:
-		return fmt.Errorf("%w: domain %s is in site %q", directory.ErrInvalid, d.Name, d.Site)
+		return directory.Invalidf("domain %s is in site %q", d.Name, d.Site)
 	case row.MX != "" && row.MX != d.MX:
-		return fmt.Errorf("%w: domain %s has the MX policy %q", directory.ErrInvalid, d.Name, d.MX)
+		return directory.Invalidf("domain %s has the MX policy %q", d.Name, d.MX)
 	case row.Bypass != nil && *row.Bypass != d.Bypass:
-		return fmt.Errorf("%w: domain %s has bypass %v", directory.ErrInvalid, d.Name, d.Bypass)
+		return directory.Invalidf("domain %s has bypass %v", d.Name, d.Bypass)
 	case !row.CatchAll.IsNull() && row.CatchAll.Fold() != d.CatchAll.Fold():
-		return fmt.Errorf("%w: domain %s has another catch-all", directory.ErrInvalid, d.Name)
+		return directory.Invalidf("domain %s has another catch-all", d.Name)
 	}
 	return nil
 }
