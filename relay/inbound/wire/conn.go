@@ -26,7 +26,7 @@ type Peer interface {
 	Patience() time.Duration
 	// Panicked tells of a mistake of ours; the connection ends.
 	Panicked(v any, stack []byte)
-	// Closed tells that the connection was closed. It is called once.
+	// Closed tells that the connection is being closed. It is called once.
 	Closed()
 }
 
@@ -219,9 +219,8 @@ func (c *Conn) Close() error {
 		c.cfg.Buffers.put(c.pending)
 		c.pending = nil
 	}
-	err := c.Conn.Close()
-	c.peer.Closed()
-	return err
+	c.peer.Closed() // before the client can see it: who comes again at once finds the place free
+	return c.Conn.Close()
 }
 
 // lingerOn reads a little of what the client still sends: closing with unread input resets the connection, and the
