@@ -16,7 +16,7 @@ type abilities struct {
 	// that is on the device before the rename is therefore complete wherever the rename is seen after a crash, and one
 	// journal commit makes both durable.
 	ordered bool
-	// syncfs reports every failure, and costs less than the fsync of many folders.
+	// syncfs reports every failure, and costs less than the fsync of many files or folders.
 	syncfs bool
 }
 
@@ -37,6 +37,8 @@ func (kernel) abilities(fd int) (abilities, error) {
 		a.syncfs = a.ordered && syncfsReports()
 	case unix.XFS_SUPER_MAGIC:
 		a.ordered = true
+		a.syncfs = syncfsReports()
+	case unix.BTRFS_SUPER_MAGIC:
 		a.syncfs = syncfsReports()
 	}
 	return a, nil

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// fewFolders is up to how many folders of a group are fsynced one after the other where syncfs may be used.
-	fewFolders = 4
+	// few is up to how many files or folders of a group are fsynced one after the other where syncfs may be used.
+	few = 8
 	// parallelFsyncs is how many folders are fsynced at once where it may not.
 	parallelFsyncs = 8
 )
@@ -99,6 +99,9 @@ type committer struct {
 	running bool
 }
 
+// waits tells whether the leader of a group can wait for the data of all at once; otherwise every writer waits for its own.
+func (k *committer) waits() bool { return k.ordered || k.syncfs }
+
 // submit enters a request in the next group.
 func (k *committer) submit(copies []*fileCopy) *request {
 	r := &request{copies: copies, errs: make([]error, len(copies)), done: make(chan struct{})}
@@ -139,7 +142,7 @@ func (k *committer) commit(group []*request) {
 		}
 	}
 	group = group[:n]
-	each(group, k.settle)
+	k.settle(group)
 	renamed := map[*folder]error{}
 	each(group, func(c *fileCopy) error {
 		if err := k.sys.rename(c.folder.tmp, c.name, c.folder.new); err != nil {
@@ -173,22 +176,45 @@ func each(group []*request, step func(*fileCopy) error) {
 	}
 }
 
-// settle waits until the data is on the device.
-func (k *committer) settle(c *fileCopy) error {
-	if c.fd < 0 {
+// settle waits until the data of all copies that are still open is where their renames may follow it: on the device when
+// the file system is ordered, durable when it is not.
+func (k *committer) settle(group []*request) {
+	open := 0
+	each(group, func(c *fileCopy) error {
+		if c.fd >= 0 {
+			open++
+		}
 		return nil
+	})
+	finish, step := k.sys.waitWritten, "write"
+	var whole error
+	if !k.ordered {
+		if open > few {
+			whole = k.sys.syncfs(k.whole) // waitWritten then tells what became of each file
+		} else {
+			finish, step = k.sys.fsync, "fsync"
+		}
 	}
-	if err := k.sys.waitWritten(c.fd); err != nil {
-		alarm(k.log, "write", c.folder, err)
-		return fmt.Errorf("maildir: %s: write to the device: %w", c.folder.key, err)
-	}
-	return c.close(k.sys)
+	each(group, func(c *fileCopy) error {
+		if c.fd < 0 {
+			return nil
+		}
+		err := whole
+		if err == nil {
+			err = finish(c.fd)
+		}
+		if err != nil {
+			alarm(k.log, step, c.folder, err)
+			return fmt.Errorf("maildir: %s: %s: %w", c.folder.key, step, err)
+		}
+		return c.close(k.sys)
+	})
 }
 
 // persist makes the renames durable and enters the errors. A folder whose fsync failed is never asked again through the
 // same descriptor: the kernel reports an error only once.
 func (k *committer) persist(renamed map[*folder]error) {
-	if k.syncfs && len(renamed) > fewFolders {
+	if k.syncfs && len(renamed) > few {
 		if err := k.sys.syncfs(k.whole); err != nil {
 			for f := range renamed {
 				k.fault("syncfs", f, err, renamed)

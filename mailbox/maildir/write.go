@@ -90,20 +90,17 @@ func (s *Store) fill(c *fileCopy, trace []byte, content mailbox.Content, wait bo
 	if err := s.writeContent(c.fd, trace, content); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
-	if !c.folder.commits.ordered {
-		if err := s.sys.fsync(c.fd); err != nil {
-			alarm(s.options.Logger, "fsync", c.folder, err)
-			return fmt.Errorf("fsync: %w", err)
-		}
-		return c.close(s.sys)
+	k := c.folder.commits
+	step, call := "write to the device", s.sys.startWriting
+	switch wait = wait || !k.waits(); {
+	case wait && k.ordered:
+		call = s.sys.waitWritten
+	case wait:
+		step, call = "fsync", s.sys.fsync
 	}
-	step := s.sys.startWriting
-	if wait {
-		step = s.sys.waitWritten
-	}
-	if err := step(c.fd); err != nil {
-		alarm(s.options.Logger, "write", c.folder, err)
-		return fmt.Errorf("write to the device: %w", err)
+	if err := call(c.fd); err != nil {
+		alarm(s.options.Logger, step, c.folder, err)
+		return fmt.Errorf("%s: %w", step, err)
 	}
 	if !wait {
 		return nil
