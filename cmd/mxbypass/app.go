@@ -12,6 +12,7 @@ import (
 
 	"mxbypass/configs"
 	"mxbypass/mailbox"
+	"mxbypass/mailbox/directory/file"
 )
 
 // Exit codes, after sysexits.h where it has one.
@@ -81,15 +82,36 @@ func (a *app) report(err error) int {
 			return code
 		}
 	}
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		var problems configs.Problems
-		if errors.As(err, &problems) {
-			fmt.Fprintln(a.errOut, mailbox.Printable(line)) // file:line:column starts the line, for editors
-			continue
-		}
-		fmt.Fprintln(a.errOut, "mxbypass: "+mailbox.Printable(line))
+	for _, line := range errorLines(err) {
+		fmt.Fprintln(a.errOut, line)
 	}
 	return code
+}
+
+// errorLines gives an error in printable lines. What is wrong with a file starts with its place, file:line:column, so
+// that editors find it.
+func errorLines(err error) []string {
+	var inConfig configs.Problems
+	var inDirectory file.Problems
+	switch e := err.(type) { //nolint:errorlint // one layer after the other
+	case interface{ Unwrap() []error }:
+		var lines []string
+		for _, err := range e.Unwrap() {
+			lines = append(lines, errorLines(err)...)
+		}
+		return lines
+	case *exitError:
+		return errorLines(e.err)
+	}
+	prefix := "mxbypass: "
+	if errors.As(err, &inConfig) || errors.As(err, &inDirectory) {
+		prefix = ""
+	}
+	var lines []string
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		lines = append(lines, prefix+mailbox.Printable(line))
+	}
+	return lines
 }
 
 func (a *app) rootCommand() *cobra.Command {

@@ -166,7 +166,7 @@ func (a *app) demoTour(ctx context.Context, c *configs.Config, dir string) error
 	for _, try := range []struct{ why, command string }{
 		{"accepted", "swaks --server " + listen + " --to " + demoAddress},
 		{"no such mailbox", "swaks --server " + listen + " --to nobody%exemple.org@mx.host.test"},
-		{"not hosted: a bypass address is never relayed", "swaks --server " + listen + " --to foobar%foreign.example@mx.host.test"},
+		{"not hosted, and never relayed", "swaks --server " + listen + " --to foobar%foreign.example@mx.host.test"},
 		{"one hop only", "swaks --server " + listen + " --to foobar%exemple.org%mx.host.test@mx.host.test"},
 		{"the gateway of one customer", "swaks --server " + listen + " --to foobar%gandi.example@vps42.host.test"},
 		{"why", os.Args[0] + " route " + demoAddress + " -c " + a.configFile},

@@ -113,16 +113,14 @@ func (s *service) wait(ctx context.Context, signals <-chan os.Signal) error {
 // reload puts a new configuration in use, or keeps the old one and says why.
 func (s *service) reload(ctx context.Context) {
 	c, err := configs.Load(s.app.configFile)
-	var problems configs.Problems
-	if errors.As(err, &problems) {
-		for _, p := range problems {
-			s.log.ReloadFailed(p)
-		}
-		return
+	var parts relay.Parts
+	if err == nil {
+		parts, err = buildParts(ctx, c, &s.caches, s.log.Logger())
 	}
-	parts, err := buildParts(ctx, c, &s.caches, s.log.Logger())
 	if err != nil {
-		s.log.ReloadFailed(err)
+		for _, line := range errorLines(err) {
+			s.log.ReloadFailed(errors.New(line))
+		}
 		return
 	}
 	if err := s.relay.Reload(ctx, parts); err != nil { // which is in the log

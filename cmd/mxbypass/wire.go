@@ -46,8 +46,11 @@ func buildParts(ctx context.Context, c *configs.Config, caches *mxCaches, log *s
 		return relay.Parts{}, err
 	}
 	router, err := openRouter(ctx, c, hostname, caches, 0, log, &opened)
-	stores, err2 := openStores(c, hostname, log, &opened)
-	if err := errors.Join(err, err2); err != nil {
+	var stores map[string]mailbox.Store
+	if err = errors.Join(err, checkStores(c)); err == nil { // so that nothing is made when something is wrong
+		stores, err = openStores(c, hostname, log, &opened)
+	}
+	if err != nil {
 		return relay.Parts{}, errors.Join(err, opened.close())
 	}
 	p := relay.Parts{
@@ -74,7 +77,11 @@ func checkParts(ctx context.Context, c *configs.Config) error {
 	if err == nil {
 		err = d.Close()
 	}
-	errs = append(errs, err)
+	return errors.Join(append(errs, err, checkStores(c))...)
+}
+
+func checkStores(c *configs.Config) error {
+	var errs []error
 	for _, s := range c.Sites {
 		if s.Store == configs.StoreMaildir {
 			errs = append(errs, siteError(s, maildir.Check(maildirOptions(s))))

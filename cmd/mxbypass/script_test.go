@@ -1,0 +1,124 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/textproto"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"mxbypass/routing/mx/zoneserver"
+)
+
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"mxbypass": main}) }
+
+// The scripts of testdata/script, with these commands beside those of testscript:
+//
+//	port VAR            sets VAR to a TCP port of 127.0.0.1 that nobody listens on
+//	expand FILE…        replaces $VAR in files
+//	dns VAR FOLDER      serves the zones of the folder, and sets VAR to the server's address
+//	smtp ADDRESS FILE   holds a dialogue: "C: " lines are sent, "S: " lines are regular expressions for what comes back
+//	appears RE FILE     waits until the file matches
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"port": scriptPort, "expand": scriptExpand, "dns": scriptDNS, "smtp": scriptSMTP, "appears": scriptAppears,
+		},
+	})
+}
+
+// scriptPatience is how long a script waits for something before it fails.
+const scriptPatience = 20 * time.Second
+
+func usage(ts *testscript.TestScript, ok bool, text string) {
+	if !ok {
+		ts.Fatalf("usage: %s", text)
+	}
+}
+
+func scriptPort(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "port VAR")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv(args[0], fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
+	ts.Check(l.Close())
+}
+
+func scriptExpand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) > 0, "expand FILE…")
+	for _, name := range args {
+		text := os.Expand(ts.ReadFile(name), ts.Getenv)
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o644))
+	}
+}
+
+func scriptDNS(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 2, "dns VAR FOLDER")
+	s, err := zoneserver.Serve(context.Background(), "127.0.0.1:0", os.DirFS(ts.MkAbs(args[1])))
+	ts.Check(err)
+	ts.Defer(func() { _ = s.Close() })
+	ts.Setenv(args[0], s.Addr())
+}
+
+func scriptSMTP(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 2, "smtp ADDRESS FILE")
+	var raw net.Conn
+	deadline := time.Now().Add(scriptPatience)
+	for {
+		var err error
+		if raw, err = net.Dial("tcp", args[0]); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	defer raw.Close()
+	ts.Check(raw.SetDeadline(deadline))
+	conn := textproto.NewConn(raw)
+	lines := bufio.NewScanner(strings.NewReader(ts.ReadFile(args[1])))
+	for n := 1; lines.Scan(); n++ {
+		line := lines.Text()
+		switch {
+		case line == "" || strings.HasPrefix(line, "#"):
+		case strings.HasPrefix(line, "C: "):
+			ts.Check(conn.PrintfLine("%s", line[3:]))
+		case strings.HasPrefix(line, "S: "):
+			got, err := conn.ReadLine()
+			ts.Check(err)
+			if !regexp.MustCompile("^(?:" + line[3:] + ")$").MatchString(got) {
+				ts.Fatalf("%s:%d: want %s\ngot %s", args[1], n, line[3:], got)
+			}
+		default:
+			ts.Fatalf("%s:%d: neither C nor S: %s", args[1], n, line)
+		}
+	}
+}
+
+func scriptAppears(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 2, "appears RE FILE")
+	wanted, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	deadline := time.Now().Add(scriptPatience)
+	for {
+		text, _ := os.ReadFile(ts.MkAbs(args[1])) // which may not be there yet
+		if wanted.Match(text) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s does not appear in %s:\n%s", args[0], args[1], text)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
