@@ -1,0 +1,338 @@
+package mailbox_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"mxbypass/mailbox"
+)
+
+// memory is a directory of maps. What is asked about a name in broken cannot be answered.
+type memory struct {
+	domains map[string]mailbox.Domain
+	entries map[string]mailbox.Entry
+	broken  map[string]bool
+}
+
+var errBroken = errors.New("broken")
+
+func (m memory) Domain(_ context.Context, name mailbox.DomainName) (mailbox.Domain, error) {
+	if m.broken[name.ASCII()] {
+		return mailbox.Domain{}, errBroken
+	}
+	d, ok := m.domains[name.ASCII()]
+	if !ok {
+		return d, fmt.Errorf("%s: %w", name, mailbox.ErrNoDomain)
+	}
+	return d, nil
+}
+
+func (m memory) Entry(_ context.Context, a mailbox.Address) (mailbox.Entry, error) {
+	if m.broken[a.Wire()] {
+		return mailbox.Entry{}, errBroken
+	}
+	e, ok := m.entries[a.Wire()]
+	if !ok {
+		return e, fmt.Errorf("%s: %w", a, mailbox.ErrNoMailbox)
+	}
+	return e, nil
+}
+
+// newMemory reads lines: "domain NAME [catch-all ADDRESS] [disabled]", "ADDRESS [disabled]", "ADDRESS > TARGET …",
+// "broken NAME".
+func newMemory(text string) memory {
+	m := memory{map[string]mailbox.Domain{}, map[string]mailbox.Entry{}, map[string]bool{}}
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		switch {
+		case len(f) == 0:
+		case f[0] == "domain":
+			d := mailbox.Domain{Name: mailbox.MustDomainName(f[1]), Site: "cloud", Disabled: slices.Contains(f, "disabled")}
+			if i := slices.Index(f, "catch-all"); i > 0 {
+				d.CatchAll = parsed(f[i+1])
+			}
+			m.domains[f[1]] = d
+		case f[0] == "broken":
+			m.broken[f[1]] = true
+		default:
+			e := mailbox.Entry{Address: parsed(f[0]), Disabled: slices.Contains(f, "disabled")}
+			if i := slices.Index(f, ">"); i > 0 {
+				for _, to := range f[i+1:] {
+					e.Alias = append(e.Alias, parsed(to))
+				}
+			}
+			m.entries[e.Address.Fold().Wire()] = e
+		}
+	}
+	return m
+}
+
+func parsed(s string) mailbox.Address {
+	a, err := mailbox.ParseAddress(s)
+	if err != nil {
+		panic(s + ": " + err.Error())
+	}
+	return a
+}
+
+func resolve(m memory, a mailbox.Address) (mailbox.Resolution, error) {
+	r := mailbox.Resolver{Directory: m, Delimiter: "+"}
+	d, err := r.Domain(context.Background(), a.Domain)
+	if err != nil {
+		return mailbox.Resolution{}, err
+	}
+	return r.Resolve(context.Background(), d, a.Local)
+}
+
+func delivered(r mailbox.Resolution) string {
+	var to []string
+	for _, r := range r.Recipients {
+		to = append(to, r.Delivered.Wire())
+	}
+	return strings.Join(to, " ")
+}
+
+const example = `
+domain d.test catch-all box@other.test
+domain other.test
+domain loose.test catch-all gone@loose.test
+domain away.test catch-all x@abroad.test
+domain off.test disabled
+Foobar@d.test
+contact@d.test
+sick@d.test disabled
+info@d.test > Foobar@d.test contact@d.test
+all@d.test > info@d.test contact@d.test box@other.test
+tagged@d.test > box+list@other.test
+partly@d.test > contact@d.test sick@d.test
+dangling@d.test > contact@d.test nobody@other.test
+abroad@d.test > x@abroad.test
+tooff@d.test > x@off.test
+loop@d.test > pool@other.test
+pool@other.test > contact@d.test loop@d.test
+self@d.test > self@d.test
+exact+tag@d.test
+a/b@other.test
+box@other.test
+x@off.test
+broken bad@d.test
+tobad@d.test > contact@d.test bad@d.test
+broken hard.test
+tohard@d.test > x@hard.test
+`
+
+func TestResolve(t *testing.T) {
+	long := strings.Repeat("x", 60)
+	m := newMemory(example + "short@d.test > " + long + "@d.test\n" + long + "@d.test\n")
+	for address, want := range map[string]string{
+		"foobar@d.test":        "Foobar@d.test",
+		"FOOBAR+Tag@D.test":    "Foobar+Tag@d.test",
+		"foobar+a+b@d.test":    "Foobar+a+b@d.test",
+		"foobar+@d.test":       "Foobar@d.test",
+		"exact+tag@d.test":     "exact+tag@d.test",
+		"exact+other@d.test":   "box@other.test", // exact is nobody: the catch-all, without the tag
+		"+foobar@d.test":       "box@other.test",
+		"unknown@d.test":       "box@other.test",
+		"info@d.test":          "Foobar@d.test contact@d.test",
+		"info+x@d.test":        "Foobar+x@d.test contact+x@d.test",
+		"all@d.test":           "Foobar@d.test contact@d.test box@other.test",
+		"tagged+own@d.test":    "box+list@other.test",
+		"short+toolong@d.test": long + "@d.test",
+	} {
+		got, err := resolve(m, parsed(address))
+		if err != nil || delivered(got) != want {
+			t.Errorf("%s: %q, %v, want %q", address, delivered(got), err, want)
+		}
+		if len(got.Steps) == 0 {
+			t.Errorf("%s: no steps", address)
+		}
+	}
+	for address, want := range map[string]error{
+		"nobody@other.test":   mailbox.ErrNoMailbox,
+		"nobody+t@other.test": mailbox.ErrNoMailbox,
+		"x@none.test":         mailbox.ErrNoDomain,
+		`".x"@d.test`:         mailbox.ErrNoMailbox, // no name of a mailbox: not even for the catch-all
+		`"a b"@d.test`:        mailbox.ErrNoMailbox,
+		"c/d@d.test":          mailbox.ErrNoMailbox,
+		"sick@d.test":         mailbox.ErrDisabled,
+		"sick+t@d.test":       mailbox.ErrDisabled,
+		"partly@d.test":       mailbox.ErrDisabled,
+		"x@off.test":          mailbox.ErrDisabled,
+		"nobody@off.test":     mailbox.ErrDisabled,
+		"tooff@d.test":        mailbox.ErrDisabled,
+		"dangling@d.test":     mailbox.ErrUnavailable,
+		"abroad@d.test":       mailbox.ErrUnavailable,
+		"nobody@loose.test":   mailbox.ErrUnavailable,
+		"nobody@away.test":    mailbox.ErrUnavailable,
+		"a/b@other.test":      mailbox.ErrUnavailable, // the directory holds what it must not
+		"loop@d.test":         mailbox.ErrAliasLoop,
+		"self@d.test":         mailbox.ErrAliasLoop,
+		"bad@d.test":          errBroken,
+		"bad+t@d.test":        errBroken,
+		"tobad@d.test":        errBroken,
+		"x@hard.test":         errBroken,
+		"tohard@d.test":       errBroken,
+	} {
+		got, err := resolve(m, parsed(address))
+		if !errors.Is(err, want) || got.Recipients != nil {
+			t.Errorf("%s: %v, %v, want %v", address, delivered(got), err, want)
+		}
+		if want != mailbox.ErrNoMailbox && errors.Is(err, mailbox.ErrNoMailbox) ||
+			want != mailbox.ErrNoDomain && errors.Is(err, mailbox.ErrNoDomain) {
+			t.Errorf("%s: %v is final", address, err)
+		}
+	}
+}
+
+func TestResolveIsBounded(t *testing.T) {
+	var deep, wide strings.Builder
+	for i := range mailbox.MaxAliasDepth + 2 {
+		fmt.Fprintf(&deep, "a%d@d.test > a%d@d.test\n", i, i+1)
+	}
+	wide.WriteString("all@d.test >")
+	for i := range mailbox.MaxAliasEntries {
+		fmt.Fprintf(&wide, " m%d@d.test", i)
+	}
+	for i := range mailbox.MaxAliasEntries {
+		fmt.Fprintf(&wide, "\nm%d@d.test", i)
+	}
+	m := newMemory("domain d.test\n" + deep.String() + fmt.Sprintf("a%d@d.test\n", mailbox.MaxAliasDepth+2) + wide.String())
+	for _, address := range []string{"a0@d.test", "all@d.test"} {
+		if _, err := resolve(m, parsed(address)); !errors.Is(err, mailbox.ErrAliasLoop) {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	got, err := resolve(m, parsed("a2@d.test"))
+	if err != nil || len(got.Recipients) != 1 {
+		t.Error(got, err)
+	}
+}
+
+func TestOnlyRealNamesAreDomains(t *testing.T) {
+	m := newMemory("domain d.test")
+	m.domains["[192.0.2.1]"] = mailbox.Domain{}
+	m.domains["localhost"] = mailbox.Domain{}
+	p, err := mailbox.ParsePath("u@[192.0.2.1]", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []mailbox.DomainName{{}, p.Address.Domain, mailbox.MustDomainName("localhost")} {
+		if d, err := (mailbox.Resolver{Directory: m}).Domain(t.Context(), name); !errors.Is(err, mailbox.ErrNoDomain) {
+			t.Errorf("%q: %v, %v", name, d, err)
+		}
+	}
+}
+
+// reach is the simple model of the resolver: the set of mailboxes that an address leads to, and whether anything on the
+// way makes the answer an error. It knows no bounds.
+func reach(m memory, a mailbox.Address, path []string, found map[string]bool) (ok, exists bool) {
+	d, hosted := m.domains[a.Domain.ASCII()]
+	if !hosted || d.Disabled {
+		return false, true
+	}
+	e, there := m.entries[a.Fold().Wire()]
+	if !there {
+		user, _, cut := strings.Cut(string(a.Local), "+")
+		if !cut {
+			return false, false
+		}
+		if e, there = m.entries[mailbox.Address{Local: mailbox.LocalPart(user), Domain: a.Domain}.Wire()]; !there {
+			return false, false
+		}
+	}
+	name := e.Address.Wire()
+	if e.Disabled || slices.Contains(path, name) {
+		return false, true
+	}
+	if len(e.Alias) == 0 {
+		found[name] = true
+		return true, true
+	}
+	for _, to := range e.Alias {
+		if ok, _ := reach(m, to, append(slices.Clone(path), name), found); !ok {
+			return false, true
+		}
+	}
+	return true, true
+}
+
+func TestResolveAgreesWithModel(t *testing.T) {
+	local := rapid.SampledFrom([]string{"a", "b", "c", "d", "e"})
+	domain := rapid.SampledFrom([]string{"one.test", "two.test", "abroad.test"})
+	address := rapid.Custom(func(t *rapid.T) string { return local.Draw(t, "local") + "@" + domain.Draw(t, "domain") })
+	rapid.Check(t, func(t *rapid.T) {
+		var text strings.Builder
+		for _, d := range []string{"one.test", "two.test"} {
+			text.WriteString("domain " + d)
+			if rapid.IntRange(0, 9).Draw(t, "disabled") == 0 {
+				text.WriteString(" disabled")
+			}
+			text.WriteString("\n")
+		}
+		for range rapid.IntRange(0, 10).Draw(t, "entries") {
+			text.WriteString(address.Draw(t, "entry"))
+			switch n := rapid.IntRange(-3, 3).Draw(t, "targets"); {
+			case n == -3:
+				text.WriteString(" disabled")
+			case n > 0:
+				text.WriteString(" >")
+				for range n {
+					text.WriteString(" " + address.Draw(t, "target"))
+				}
+			}
+			text.WriteString("\n")
+		}
+		m := newMemory(text.String())
+		asked := parsed(local.Draw(t, "asked") + rapid.SampledFrom([]string{"", "+tag"}).Draw(t, "tag") + "@one.test")
+		want := map[string]bool{}
+		ok, exists := reach(m, asked, nil, want)
+		got, err := resolve(m, asked)
+		if ok != (err == nil) || exists == errors.Is(err, mailbox.ErrNoMailbox) {
+			t.Fatalf("%s: %v, the model says ok %v, exists %v, in\n%s", asked, err, ok, exists, text.String())
+		}
+		if err != nil {
+			return
+		}
+		if len(got.Recipients) != len(want) {
+			t.Fatalf("%s: %d recipients, want %v, in\n%s", asked, len(got.Recipients), want, text.String())
+		}
+		for _, r := range got.Recipients {
+			if !want[r.Mailbox.Address.Wire()] || r.Mailbox.Site != "cloud" {
+				t.Fatalf("%s: %v, want %v", asked, r, want)
+			}
+		}
+	})
+}
+
+func TestMailboxNames(t *testing.T) {
+	for name, good := range map[string]bool{
+		"foobar": true, "john.doe": true, "a%b": true, "-u": true, "ü": true, "{x}": true, strings.Repeat("x", 64): true,
+		"": false, ".": false, "..": false, ".x": false, "x.": false, "a..b": false, "a/b": false, "a b": false, `a\b`: false,
+		"a@b": false, "a\x00b": false, "a\nb": false, "a\u00a0b": false, "a\u202eb": false, "a\u200bb": false,
+		strings.Repeat("x", 65): false, strings.Repeat("ü", 33): false,
+	} {
+		if err := mailbox.CheckMailboxName(mailbox.LocalPart(name)); (err == nil) != good {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func BenchmarkResolve(b *testing.B) {
+	r := mailbox.Resolver{Directory: newMemory(example), Delimiter: "+"}
+	d, err := r.Domain(b.Context(), mailbox.MustDomainName("d.test"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := r.Resolve(b.Context(), d, "foobar"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
