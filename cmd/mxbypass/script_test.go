@@ -24,7 +24,8 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"mxbypass": m
 //	port VAR            sets VAR to a TCP port of 127.0.0.1 that nobody listens on
 //	expand FILE…        replaces $VAR in files
 //	dns VAR FOLDER      serves the zones of the folder, and sets VAR to the server's address
-//	smtp ADDRESS FILE   holds a dialogue: "C: " lines are sent, "S: " lines are regular expressions for what comes back
+//	smtp ADDRESS FILE   holds a dialogue: "C: " lines are sent, "S: " lines are regular expressions for what comes back,
+//	                    "!: " lines are run by the shell in between
 //	appears RE FILE     waits until the file matches
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -92,8 +93,10 @@ func scriptSMTP(ts *testscript.TestScript, neg bool, args []string) {
 		line := lines.Text()
 		switch {
 		case line == "" || strings.HasPrefix(line, "#"):
-		case strings.HasPrefix(line, "C: "):
-			ts.Check(conn.PrintfLine("%s", line[3:]))
+		case strings.HasPrefix(line, "C:"):
+			ts.Check(conn.PrintfLine("%s", strings.TrimPrefix(line[2:], " ")))
+		case strings.HasPrefix(line, "!: "):
+			ts.Check(ts.Exec("sh", "-c", line[3:]))
 		case strings.HasPrefix(line, "S: "):
 			got, err := conn.ReadLine()
 			ts.Check(err)

@@ -163,6 +163,7 @@ func (s *service) drain(signals <-chan os.Signal) error {
 			}
 		}
 	}()
+	s.log.Logger().Info("draining", "at_most", s.config.ShutdownTimeout.String())
 	err := s.relay.Shutdown(ctx)
 	close(done)
 	<-impatient
