@@ -55,7 +55,7 @@ type csvReader struct {
 }
 
 func (c *csvReader) next() bool {
-	if !c.lines.Scan() {
+	if !c.lines.Scan() || c.lines.Err() != nil { // half a line comes before the error that cut it
 		return false
 	}
 	c.line++

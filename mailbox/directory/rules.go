@@ -118,7 +118,7 @@ func (r Rules) leads(ctx context.Context, d mailbox.Directory, a mailbox.Address
 	}
 	if errors.Is(err, mailbox.ErrUnavailable) {
 		// The directory did answer: this says of a target that it is not there.
-		return Invalidf("%s", strings.TrimPrefix(err.Error(), mailbox.ErrUnavailable.Error()+": "))
+		return Invalidf("%s", strings.Replace(err.Error(), mailbox.ErrUnavailable.Error()+": ", "", 1))
 	}
 	return Invalidf("%w", err)
 }

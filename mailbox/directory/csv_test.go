@@ -1,0 +1,183 @@
+package directory_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"mxbypass/mailbox"
+	"mxbypass/mailbox/directory"
+)
+
+// read returns a line for each row: what it says, or its error.
+func read(text string) ([]string, error) {
+	source, err := directory.ReadCSV(strings.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	var rows []string
+	for row, err := range source {
+		if err != nil {
+			return rows, err
+		}
+		rows = append(rows, describe(row))
+	}
+	return rows, nil
+}
+
+func describe(row directory.Row) string {
+	if row.Err != nil {
+		return fmt.Sprintf("%d! %v", row.Line, row.Err)
+	}
+	s := fmt.Sprintf("%d %s@%s", row.Line, row.Entry.Address.Local, row.Entry.Address.Domain)
+	for _, to := range row.Entry.Alias {
+		s += " >" + to.Wire()
+	}
+	if row.Entry.Disabled || row.Disabled {
+		s += " disabled"
+	}
+	if row.Site != "" || row.MX != "" {
+		s += fmt.Sprintf(" site=%s mx=%s", row.Site, row.MX)
+	}
+	if row.Bypass != nil {
+		s += fmt.Sprintf(" bypass=%v", *row.Bypass)
+	}
+	if !row.CatchAll.IsNull() {
+		s += " *" + row.CatchAll.Wire()
+	}
+	return s
+}
+
+func TestReadCSV(t *testing.T) {
+	got, err := read("\ufeffAddress , ALIAS,disabled,site,mx,bypass,catch_all\r\n" +
+		"a@d.test,,,,,,\r\n" +
+		"\n" +
+		`"b@D.Test","c@d.test  d@d.test",no,,,,` + "\n" +
+		"d.test,,yes,cloud,split,no,a@d.test\n" +
+		`ü@bücher.test,,TRUE,"say ""cloud"", please",auto,1,` + "\n" +
+		"a@d.test\n" +
+		"a,,,,,,,\n" +
+		"@d.test,,,,,,\n" +
+		"..@d.test,,,,,,\n" +
+		"a@d.test,x,,,,,\n" +
+		"d.test,a@d.test,,,,,\n" +
+		"a@d.test,,maybe,,,,\n" +
+		"a@d.test,,,,,maybe,\n" +
+		"a@d.test,,,,never,,\n" +
+		"a@d.test,,,,,,d.test\n" +
+		`a@d.test,"open,,,,,` + "\n" +
+		`a@d.test,"closed"x,,,,,` + "\n" +
+		`a@d.test,in"side,,,,,` + "\n" +
+		"last@d.test,,,,,,")
+	want := []string{
+		"2 a@d.test",
+		"4 b@d.test >c@d.test >d@d.test",
+		"5 @d.test disabled site=cloud mx=split bypass=false *a@d.test",
+		`6 ü@xn--bcher-kva.test disabled site=say "cloud", please mx=auto bypass=true`,
+		"7! 1 fields, the header has 7",
+		"8! 8 fields, the header has 7",
+		"9! address: invalid address: empty local part",
+		"10! address: invalid address: invalid local part",
+		"11! alias: invalid address: no domain",
+		"12! alias: a domain alone has no targets",
+		`13! disabled: "maybe" is neither yes nor no`,
+		`14! bypass: "maybe" is neither yes nor no`,
+		`15! mx: "never" is none of auto, local, external, split`,
+		"16! catch_all: invalid address: no domain",
+		"17! a quote is not closed",
+		"18! something follows a closing quote",
+		"19! a quote inside of a field that does not start with one",
+		"20 last@d.test",
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestBadCSVFiles(t *testing.T) {
+	long := strings.Repeat("x", 300<<10)
+	for text, want := range map[string]string{
+		"":                                "line 1: the file is empty",
+		"\n\n":                            "line 1: the file is empty",
+		"alias\n":                         `line 1: no column "address"`,
+		"\naddress;alias\n":               `line 2: unknown column "address;alias"`,
+		"address,mailbox\n":               `line 1: unknown column "mailbox"`,
+		"address,site,Site\n":             `line 1: column "site" is there twice`,
+		`"address` + "\n":                 "line 1: a quote is not closed",
+		"\x1b[31maddress\n":               "line 1: unknown column \"\ufffd[31maddress\"",
+		long:                              "line 1: longer than 256 KiB",
+		"address\na@d.test\n\n" + long:    "line 4: longer than 256 KiB",
+		"address\n" + long + "\na@d.test": "line 2: longer than 256 KiB",
+	} {
+		_, err := read(text)
+		if !errors.Is(err, directory.ErrInvalid) || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%.40q: %v, want %s", text, err, want)
+		}
+	}
+}
+
+func TestCSVThatCannotBeRead(t *testing.T) {
+	failure := errors.New("input/output error")
+	if _, err := directory.ReadCSV(iotest.ErrReader(failure)); !errors.Is(err, failure) {
+		t.Error(err)
+	}
+	// The error cuts the second line.
+	source, err := directory.ReadCSV(io.MultiReader(strings.NewReader("address\na@d.test\nb@d.te"), iotest.ErrReader(failure)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for row, err := range source {
+		if err != nil {
+			got = append(got, fmt.Sprint(row.Line, err))
+			continue
+		}
+		got = append(got, describe(row))
+	}
+	if diff := cmp.Diff([]string{"2 a@d.test", "3 input/output error"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Whatever the file holds: no panic, every row has an error or an address that parses to itself, and line numbers grow.
+func FuzzReadCSV(f *testing.F) {
+	f.Add("address,alias,disabled,site,mx,bypass,catch_all\na@d.test,\"b@d.test c@d.test\",yes,s,auto,no,x@d.test\n")
+	f.Add("address\r\n\"a@d.test\"\r\nd.test\r\n")
+	f.Add("alias,address\n\"\"\"\",\n,\"a\nb\"\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		source, err := directory.ReadCSV(strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		line := 0
+		for row, err := range source {
+			if row.Line <= line {
+				t.Fatalf("line %d after %d", row.Line, line)
+			}
+			line = row.Line
+			if err != nil || row.Err != nil {
+				continue
+			}
+			for _, a := range append(row.Entry.Alias, row.Entry.Address, row.CatchAll) {
+				if a.Local == "" {
+					continue
+				}
+				again, err := mailbox.ParseAddress(a.Wire())
+				if err != nil || again != a {
+					t.Fatalf("%q became %q, %v", a, again, err)
+				}
+			}
+			if row.MX != "" && !row.MX.Valid() {
+				t.Fatalf("policy %q", row.MX)
+			}
+		}
+	})
+}
