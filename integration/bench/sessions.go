@@ -6,7 +6,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"mxbypass/integration/peer"
@@ -76,10 +75,6 @@ func latencies(start func(string) (server, error), disk *disk, n int) (all []tim
 
 // measureIdle opens many sessions that have said EHLO and wait, and asks what the process grew by.
 func measureIdle(o options, disk *disk, t *table) (err error) {
-	raise := syscall.Rlimit{Cur: uint64(o.idle + 1000), Max: uint64(o.idle + 1000)}
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &raise); err != nil {
-		return fmt.Errorf("raise the limit of open files: %w", err)
-	}
 	dir, done, err := disk.fresh()
 	if err != nil {
 		return err

@@ -105,9 +105,6 @@ func (s *Store) mail(m *mailbox.Message, to []mailbox.Recipient, c *smtpclient.C
 		mail.To[i] = r.Delivered
 	}
 	if len(to) == 1 {
-		if s.opts.Protocol == smtpclient.SMTP {
-			mail.Trace = append(mail.Trace, "Delivered-To: "+to[0].Delivered.Header()+"\r\n"...)
-		}
 		original := mailbox.Printable(to[0].Original)
 		if isASCII(original) || c.Announces("SMTPUTF8") { // the header must not need what the message does not
 			mail.Trace = append(mail.Trace, "X-Original-To: "+original+"\r\n"...)

@@ -18,9 +18,9 @@
 // RCPT names the mailbox with its tag (user+tag@domain), which the server takes apart by its own rules. On top of the
 // content stands our Received, and in a transaction with a single recipient X-Original-To; a copy that serves several
 // recipients must not tell one about the others. Return-Path is left to the server that makes the final delivery
-// (RFC 5321 section 4.4). Delivered-To is left to an LMTP server: Dovecot writes Return-Path, Delivered-To (in
-// a transaction with a single recipient) and a Received of its own. An SMTP next hop is given Delivered-To for a single
-// recipient, because loops are seen by it; with several recipients a loop ends at the limit of Received fields.
+// (RFC 5321 section 4.4), and so is Delivered-To: Dovecot writes both itself, and the next relay of ours behind an SMTP
+// next hop would take it for the sign of a loop, since it delivers to the same address. A loop among next hops ends at the
+// limit of Received fields.
 //
 // # Errors
 //
