@@ -62,7 +62,7 @@ func (a *app) demo(ctx context.Context, f demoFlags) (err error) {
 	if err != nil {
 		return exit(exitUnavailable, err)
 	}
-	defer dns.Close()
+	defer func() { err = errors.Join(err, dns.Close()) }()
 	if err := writeDemo(dir, f.listen, dns.Addr()); err != nil {
 		return exit(exitCantCreate, err)
 	}

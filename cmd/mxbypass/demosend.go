@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -24,11 +25,11 @@ func (a *app) demoSend(ctx context.Context, address, id string) (err error) {
 	if err != nil {
 		return err
 	}
+	conn := textproto.NewConn(raw)
+	defer func() { err = errors.Join(err, conn.Close()) }()
 	if err := raw.SetDeadline(time.Now().Add(demoPatience)); err != nil {
 		return err
 	}
-	conn := textproto.NewConn(raw)
-	defer conn.Close()
 	if err := a.demoReply(conn, 220); err != nil {
 		return err
 	}
