@@ -60,10 +60,10 @@ type caches struct {
 }
 
 // init shares the room: there are fewer domains than mailboxes, and each of them is asked for more often.
-func (c *caches) init(ctx context.Context, d *Directory) {
+func (c *caches) init(d *Directory) {
 	n := max(d.o.CacheEntries, 4)
-	c.domains.init(ctx, &d.age, n/4, d.loadDomain, mailbox.DomainName.ASCII)
-	c.entries.init(ctx, &d.age, n-n/4, d.loadEntry, mailbox.Address.Wire)
+	c.domains.init(&d.age, n/4, d.loadDomain, mailbox.DomainName.ASCII)
+	c.entries.init(&d.age, n-n/4, d.loadEntry, mailbox.Address.Wire)
 }
 
 func (c *caches) wait() {
@@ -73,7 +73,6 @@ func (c *caches) wait() {
 
 // cached answers from memory what it knows to exist, and asks once for many who want to know the same.
 type cached[K comparable, V any] struct {
-	ctx          context.Context // of the loads
 	age          *freshness
 	items        *otter.Cache[K, held[V]]
 	flights      singleflight.Group
@@ -89,9 +88,9 @@ type held[V any] struct {
 	changes uint64
 }
 
-func (c *cached[K, V]) init(ctx context.Context, age *freshness, n int, load func(context.Context, K) (V, error),
+func (c *cached[K, V]) init(age *freshness, n int, load func(context.Context, K) (V, error),
 	name func(K) string) {
-	c.ctx, c.age, c.load, c.name = ctx, age, load, name
+	c.age, c.load, c.name = age, load, name
 	c.items = otter.Must(&otter.Options[K, held[V]]{
 		MaximumSize: n,
 		Executor:    func(maintain func()) { maintain() }, // no goroutines that nobody owns
@@ -122,7 +121,7 @@ func isNo(err error) bool {
 func (c *cached[K, V]) ask(ctx context.Context, key K) (value V, shared bool, err error) {
 	c.loads.Add(1)
 	answer := c.flights.DoChan(c.name(key), func() (any, error) {
-		ctx, cancel := context.WithTimeout(c.ctx, loadTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 		defer cancel()
 		changes, _ := c.age.now() // before the question: a change in between makes the answer old
 		value, err := c.load(ctx, key)

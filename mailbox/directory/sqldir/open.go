@@ -65,7 +65,7 @@ func Open(ctx context.Context, o Options) (*Directory, error) {
 	d.age.checked()
 	watching, cancel := context.WithCancel(context.Background())
 	d.cancel = cancel
-	d.caches.init(watching, d)
+	d.caches.init(d)
 	go d.watch(watching)
 	return d, nil
 }
