@@ -202,7 +202,7 @@ func FuzzContent(f *testing.F) {
 		const end = "\r\n.\r\n"
 		inner := string(content) + end
 		if strings.Index("\r\n"+inner, end) != len(inner)-len(end)+2 {
-			t.Skip("ends before its end")
+			return // it ends before its end
 		}
 		said, got := r.run([]byte(begin+"DATA\r\n"+inner+"NOOP\r\nVRFY x\r\nQUIT\r\n"), []int{1 << 20})
 		switch c := codes(said); c {
