@@ -68,6 +68,11 @@ func run(o options) error {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
+	if (testCase{name: "raw limit"}).matches(o.only) {
+		if err := measureRaw(o, disk, table); err != nil {
+			return fmt.Errorf("raw limit: %w", err)
+		}
+	}
 	if (testCase{name: "latency"}).matches(o.only) {
 		if err := measureLatency(o, disk, table); err != nil {
 			return fmt.Errorf("latency: %w", err)

@@ -32,6 +32,10 @@ func (t *table) latency(name string, ours, theirs []float64) {
 	fmt.Fprintf(t.w, row, name+", ms", spread(ours, "%.2f"), spread(theirs, "%.2f"), ratio(median(ours), median(theirs)), "< 1")
 }
 
+func (t *table) share(name string, ours, raw []float64) {
+	fmt.Fprintf(t.w, row, name+", msg/s", spread(ours, "%.0f"), "bare "+spread(raw, "%.0f"), ratio(median(ours), median(raw)), ">= 0.5")
+}
+
 func (t *table) idle(n int, kib float64) {
 	fmt.Fprintf(t.w, row, fmt.Sprintf("%d idle sessions, KiB each", n), fmt.Sprintf("%.1f", kib), "", "", "<= 24")
 }
