@@ -9,8 +9,8 @@ type job struct {
 	fd   int
 }
 
-// grouper commits for all who wait, at most inFlight groups at a time, without timers: who arrives during a commit is in
-// the next group.
+// grouper commits for all who wait, at most inFlight groups at a time, without timers: who arrives during a commit is
+// in the next group.
 type grouper struct {
 	commit   func([]job) error
 	mu       sync.Mutex

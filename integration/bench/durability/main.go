@@ -1,5 +1,5 @@
-// Command durability measures the bare ways of writing messages into Maildirs so that a crash cannot lose them. It is the
-// raw limit that the Maildir store is held against, and it imports nothing of the relay.
+// Command durability measures the bare ways of writing messages into Maildirs so that a crash cannot lose them. It is
+// the raw limit that the Maildir store is held against, and it imports nothing of the relay.
 //
 //	durability -dir /mnt/fresh [-ways perfile,ordered-syncfs] [-writers 50] [-boxes 50] [-size 10240] [-time 3s]
 //

@@ -20,8 +20,8 @@ const (
 	wait  = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
 )
 
-// ways: "ordered" means that the data is on the device before the rename (sync_file_range), so that one journal commit
-// afterwards makes data, inode and name durable together, and no crash shows a partial file.
+// ways: "ordered" means that the data is on the device before the rename (sync_file_range), so that one journal
+// commit afterwards makes data, inode and name durable together, and no crash shows a partial file.
 var ways = []way{
 	{"nosync", each(func(b *box, name string, m []byte) error {
 		return firstOf(func() error { return write(b, name, m, nil) }, func() error { return rename(b, name) })
