@@ -12,14 +12,14 @@ import (
 // mxCaches keeps what DNS has told over a reload that changes nothing about DNS: while no server answers, what is in the
 // cache is all there is.
 type mxCaches struct {
-	mu     sync.Mutex
-	latest *mxCache
+	mu    sync.Mutex
+	inUse map[string]*mxCache // by what they were made of, printed
 }
 
 // mxCache is a cache that several configurations use one after the other.
 type mxCache struct {
 	*mx.Cache
-	settings string // what it was made of, printed
+	settings string
 	owner    *mxCaches
 	users    int
 }
@@ -33,9 +33,9 @@ func (cs *mxCaches) acquire(c *configs.Config) (*mxCache, error) {
 	settings := fmt.Sprint(c.DNS, own)
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if l := cs.latest; l != nil && l.settings == settings {
-		l.users++
-		return l, nil
+	if c := cs.inUse[settings]; c != nil {
+		c.users++
+		return c, nil
 	}
 	resolver, err := openResolver(c)
 	if err != nil {
@@ -56,8 +56,11 @@ func (cs *mxCaches) acquire(c *configs.Config) (*mxCache, error) {
 	if err != nil {
 		return nil, err
 	}
-	cs.latest = &mxCache{Cache: cache, settings: settings, owner: cs, users: 1}
-	return cs.latest, nil
+	if cs.inUse == nil {
+		cs.inUse = map[string]*mxCache{}
+	}
+	cs.inUse[settings] = &mxCache{Cache: cache, settings: settings, owner: cs, users: 1}
+	return cs.inUse[settings], nil
 }
 
 // release gives back one use, and closes the cache after the last.
@@ -67,9 +70,7 @@ func (c *mxCache) release() error {
 	if c.users--; c.users > 0 {
 		return nil
 	}
-	if c.owner.latest == c {
-		c.owner.latest = nil
-	}
+	delete(c.owner.inUse, c.settings)
 	return c.Close(context.Background()) // it ends its lookups, and waits for that only
 }
 

@@ -69,6 +69,10 @@ func TestMXCaches(t *testing.T) {
 		}
 		release(other)
 	}
+	if acquire(cachesConfig) != first { // as after a reload that has failed
+		t.Error("the cache in use is forgotten")
+	}
+	release(first)
 	release(first)
 	release(same)
 
