@@ -2,7 +2,6 @@ package sqldir
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 
 	"modernc.org/sqlite"
@@ -12,6 +11,13 @@ import (
 	"mxbypass/mailbox/directory"
 )
 
+// meaning is an error with what it means to those who know nothing of SQLite.
+type meaning struct{ kind, err error }
+
+func (m meaning) Error() string        { return m.kind.Error() + ": " + m.err.Error() }
+func (m meaning) Unwrap() error        { return m.err }
+func (m meaning) Is(target error) bool { return target == m.kind }
+
 // classify gives an error of SQLite or of the file system its meaning. What it has no better word for is
 // mailbox.ErrUnavailable.
 func classify(err error) error {
@@ -20,20 +26,18 @@ func classify(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%w: %w", directory.ErrReadOnly, err)
+		return meaning{directory.ErrReadOnly, err}
 	case !errors.As(err, &e):
 		return err
 	}
 	switch e.Code() & 0xff { // the primary code
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
-		return fmt.Errorf("%w: %w", directory.ErrReadOnly, err)
+		return meaning{directory.ErrReadOnly, err}
 	case sqlite3.SQLITE_FULL:
-		return fmt.Errorf("%w: %w", mailbox.ErrNoSpace, err)
+		return meaning{mailbox.ErrNoSpace, err}
 	}
-	return fmt.Errorf("%w: %w", mailbox.ErrUnavailable, err)
+	return meaning{mailbox.ErrUnavailable, err}
 }
 
 // unavailable is for the questions of the relay: whatever went wrong, it is temporary.
-func unavailable(err error) error {
-	return fmt.Errorf("directory: %w: %w", mailbox.ErrUnavailable, err)
-}
+func unavailable(err error) error { return meaning{mailbox.ErrUnavailable, err} }
