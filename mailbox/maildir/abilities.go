@@ -12,9 +12,9 @@ import (
 
 // abilities are what a file system promises beyond POSIX; the zero value is a file system that we know nothing of.
 type abilities struct {
-	// ordered: it has one journal, and a change of metadata is never durable before those that were made earlier. Data
-	// that is on the device before the rename is therefore complete wherever the rename is seen after a crash, and one
-	// journal commit makes both durable.
+	// ordered: it has one journal, and a change of metadata is never durable before those that were made earlier.
+	// Data that is on the device before the rename is therefore complete wherever the rename is seen after a crash,
+	// and one journal commit makes both durable.
 	ordered bool
 	// syncfs reports every failure, and costs less than the fsync of many files or folders.
 	syncfs bool

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BenchmarkDeliver delivers durably with as many writers as a busy server has sessions, beside the bare loop that does
-// the same (the way "ordered-leader-mixed" of integration/bench/durability is the store's own, done bare). Set TMPDIR to
-// a fresh journaled file system.
+// BenchmarkDeliver delivers durably with as many writers as a busy server has sessions, beside the bare loop that
+// does the same (the way "ordered-leader-dirs" of integration/bench/durability is the store's own, done bare). Set
+// TMPDIR to a fresh journaled file system.
 func BenchmarkDeliver(b *testing.B) {
 	for _, c := range []struct{ writers, boxes, size int }{
 		{50, 50, 10 << 10}, {50, 1, 10 << 10}, {1, 1, 10 << 10}, {50, 50, 1 << 20},

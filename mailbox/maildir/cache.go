@@ -12,8 +12,8 @@ import (
 // maxOpenFolders bounds how many Maildirs are kept open between deliveries, with two descriptors each.
 const maxOpenFolders = 1024
 
-// cache keeps the folders of hot mailboxes open, so that a delivery walks no path. Folders in use are never closed; the
-// bound is for those that are not.
+// cache keeps the folders of hot mailboxes open, so that a delivery walks no path. Folders in use are never closed;
+// the bound is for those that are not.
 type cache struct {
 	opener *opener
 	join   func(*folder) error // gives a newly opened folder its committer, and has it swept
@@ -28,8 +28,8 @@ func newCache(o *opener, max int, join func(*folder) error) *cache {
 	return &cache{opener: o, join: join, max: max, folders: map[string]*folder{}, recent: list.New()}
 }
 
-// acquire gives the open folder of that path. The caller releases it. A folder that was removed or replaced by another
-// since it was opened is opened anew, so that no mail goes where nobody looks any more.
+// acquire gives the open folder of that path. The caller releases it. A folder that was removed or replaced by
+// another since it was opened is opened anew, so that no mail goes where nobody looks any more.
 func (c *cache) acquire(names []string, tag string) (*folder, error) {
 	for attempt := 0; ; attempt++ {
 		f := c.take(names, tag)

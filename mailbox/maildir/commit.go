@@ -13,6 +13,9 @@ import (
 const (
 	// few is up to how many files or folders of a group are fsynced one after the other where syncfs may be used.
 	few = 8
+	// fewOrdered is the same for folders of an ordered file system: the first fsync commits the journal for all of
+	// them, and the others find nothing left to do but a flush of an empty cache.
+	fewOrdered = 64
 	// parallelFsyncs is how many folders are fsynced at once where it may not.
 	parallelFsyncs = 8
 )
@@ -99,7 +102,8 @@ type committer struct {
 	running bool
 }
 
-// waits tells whether the leader of a group can wait for the data of all at once; otherwise every writer waits for its own.
+// waits tells whether the leader of a group can wait for the data of all at once; otherwise every writer waits for
+// its own.
 func (k *committer) waits() bool { return k.ordered || k.syncfs }
 
 // submit enters a request in the next group.
@@ -176,8 +180,8 @@ func each(group []*request, step func(*fileCopy) error) {
 	}
 }
 
-// settle waits until the data of all copies that are still open is where their renames may follow it: on the device when
-// the file system is ordered, durable when it is not.
+// settle waits until the data of all copies that are still open is where their renames may follow it: on the device
+// when the file system is ordered, durable when it is not.
 func (k *committer) settle(group []*request) {
 	open := 0
 	each(group, func(c *fileCopy) error {
@@ -211,10 +215,14 @@ func (k *committer) settle(group []*request) {
 	})
 }
 
-// persist makes the renames durable and enters the errors. A folder whose fsync failed is never asked again through the
-// same descriptor: the kernel reports an error only once.
+// persist makes the renames durable and enters the errors. A folder whose fsync failed is never asked again through
+// the same descriptor: the kernel reports an error only once.
 func (k *committer) persist(renamed map[*folder]error) {
-	if k.syncfs && len(renamed) > few {
+	most := few
+	if k.ordered {
+		most = fewOrdered
+	}
+	if k.syncfs && len(renamed) > most {
 		if err := k.sys.syncfs(k.whole); err != nil {
 			for f := range renamed {
 				k.fault("syncfs", f, err, renamed)
@@ -222,7 +230,7 @@ func (k *committer) persist(renamed map[*folder]error) {
 		}
 		return
 	}
-	if k.syncfs || len(renamed) == 1 {
+	if k.ordered || k.syncfs || len(renamed) == 1 {
 		for f := range renamed {
 			if err := k.sys.fsync(f.new); err != nil {
 				k.fault("fsync of new", f, err, renamed)
@@ -260,8 +268,8 @@ func (k *committer) fault(step string, f *folder, err error, renamed map[*folder
 	k.cache.drop(f)
 }
 
-// undo takes a message back that was not acknowledged, so that the client's next try is the only copy. A reader may have
-// been faster; then there will be two.
+// undo takes a message back that was not acknowledged, so that the client's next try is the only copy. A reader may
+// have been faster; then there will be two.
 func (k *committer) undo(c *fileCopy) {
 	var err error
 	if c.renamed {

@@ -25,8 +25,8 @@ func (d *delivery) Abort() {
 	}
 }
 
-// Commit implements [mailbox.Delivery]: the copies join the next group of their file system, and are in new/ and durable
-// when that is done.
+// Commit implements [mailbox.Delivery]: the copies join the next group of their file system, and are in new/ and
+// durable when that is done.
 func (d *delivery) Commit(ctx context.Context) []error {
 	defer d.store.work.Done()
 	errs := slices.Clone(d.errs)
@@ -69,8 +69,8 @@ func (d *delivery) parts() []*part {
 	return parts
 }
 
-// await waits for the group. When the context ends first, what the group has not begun with is taken back; the rest may
-// still arrive, and be a duplicate.
+// await waits for the group. When the context ends first, what the group has not begun with is taken back; the rest
+// may still arrive, and be a duplicate.
 func (p *part) await(ctx context.Context, s *Store) {
 	select {
 	case <-p.request.done:

@@ -21,37 +21,55 @@ var ways = map[string]abilities{
 	"posix":   {},                            // anything else
 }
 
-// TestEveryFault makes every call of a delivery fail, one by one: no recipient has a nil result without the message, none
-// with an error has it, nothing is left in tmp, no descriptor leaks, and the next delivery succeeds.
+// TestEveryFault makes every call of a delivery fail, one by one: no recipient has a nil result without the message,
+// none with an error has it, nothing is left in tmp, no descriptor leaks, and the next delivery succeeds.
 func TestEveryFault(t *testing.T) {
-	ops := []string{"open", "mkdir", "fstat", "chmod", "write", "startWriting", "waitWritten", "fsync", "syncfs",
-		"rename", "close", "abilities"}
+	committing := []string{"write", "startWriting", "waitWritten", "fsync", "syncfs", "rename", "close"}
+	creating := append([]string{"open", "mkdir", "fstat", "chmod", "abilities"}, committing...)
 	for way, can := range ways {
-		for _, many := range []int{2, few + 3} {
-			total := 0
-			for _, op := range ops {
-				// How many calls there are is found by running until none is left to fail.
-				for n := 0; faultOnce(t, way, can, many, op, n, unix.EIO); n++ {
-					total++
-				}
+		// How many calls there are is found by running until none is left to fail.
+		total := 0
+		for _, op := range creating {
+			for n := 0; faultOnce(t, way, can, 2, false, op, n, unix.EIO); n++ {
+				total++
 			}
-			if total < 30 {
-				t.Errorf("%s, %d recipients: only %d faults were injected", way, many, total)
+		}
+		if total < 30 {
+			t.Errorf("%s: only %d faults were injected", way, total)
+		}
+		// A group large enough for syncfs, into mailboxes that exist.
+		many, tries := few+3, 3
+		if can.ordered {
+			many, tries = fewOrdered+3, 1
+		}
+		for _, op := range committing {
+			for n := 0; n < tries && faultOnce(t, way, can, many, true, op, n, unix.EIO); n++ {
 			}
 		}
 	}
 }
 
 // faultOnce tells whether there was an nth call.
-func faultOnce(t *testing.T, way string, can abilities, many int, op string, n int, fault error) bool {
+func faultOnce(t *testing.T, way string, can abilities, many int, exist bool, op string, n int, fault error) bool {
 	t.Helper()
 	what := fmt.Sprintf("%s, %d recipients, %s number %d", way, many, op, n)
 	o := options(t)
 	o.FileMode, o.DirMode = 0o660, 0o770 // so that chmod is called
-	sys := newSeam(failNth(op, n, fault))
+	sys := newSeam(nil)
 	sys.can = &can
 	s := open(t, o, sys)
 	to := users(many)
+	before := 0
+	if exist {
+		before = 1
+		if errs := deliver(t, s, message(body(10)), to...); errors.Join(errs...) != nil {
+			t.Fatal(errs)
+		}
+	}
+	sys.mu.Lock()
+	clear(sys.calls)
+	sys.hook = failNth(op, n, fault)
+	sys.mu.Unlock()
 	errs := deliver(t, s, message(body(3000)), to...)
 	sys.mu.Lock()
 	reached := sys.calls[op] > n
@@ -59,9 +77,9 @@ func faultOnce(t *testing.T, way string, can abilities, many int, op string, n i
 	for i, err := range errs {
 		got := in(t, root(o), fmt.Sprintf("exemple.org/user%d/Maildir/new", i))
 		switch {
-		case err == nil && len(got) != 1:
+		case err == nil && len(got) != before+1:
 			t.Fatalf("%s: nil, and %d messages in new", what, len(got))
-		case err != nil && len(got) != 0:
+		case err != nil && len(got) != before:
 			t.Fatalf("%s: %v, and the message is in new", what, err)
 		case err != nil && !errors.Is(err, fault):
 			t.Fatalf("%s: %v does not say why", what, err)
@@ -162,7 +180,7 @@ func TestFullDisk(t *testing.T) {
 // TestOrder holds every copy against the order on which durability rests.
 func TestOrder(t *testing.T) {
 	for way, can := range ways {
-		for _, many := range []int{1, 3, few + 3, maxHeld + 3} {
+		for _, many := range []int{1, 3, few + 3, maxHeld + 3, fewOrdered + 3} {
 			for _, size := range []int{100, maxLeaderWait + 1} {
 				sys := newSeam(nil)
 				sys.can = &can
@@ -185,7 +203,8 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// checkOrder wants, for every file: written, flushed, renamed, and its folder or the whole file system synced after it.
+// checkOrder wants, for every file: written, flushed, renamed, and its folder or the whole file system synced after
+// it.
 func checkOrder(events []event, files int, can abilities) error {
 	last := func(op, name string) int {
 		for i, e := range slices.Backward(events) {

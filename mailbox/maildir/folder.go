@@ -17,8 +17,8 @@ const (
 	maxTagFolders = 256
 )
 
-// folder is an open Maildir, or a Maildir++ folder in one. Its descriptors were reached from the root without following
-// a symbolic link, so whoever owns a Maildir cannot lead deliveries out of it.
+// folder is an open Maildir, or a Maildir++ folder in one. Its descriptors were reached from the root without
+// following a symbolic link, so whoever owns a Maildir cannot lead deliveries out of it.
 type folder struct {
 	key    string   // path from the root
 	names  []string // its components, with the tag folder last if there is one
@@ -170,8 +170,8 @@ func (o *opener) give(fd int, mode, safe uint32) error {
 	return o.sys.chown(fd, o.owner.UID, o.owner.GID)
 }
 
-// mayCreateTag tells whether a Maildir has room for one more folder, or the folder exists already. A Maildir that cannot
-// be looked at has no room.
+// mayCreateTag tells whether a Maildir has room for one more folder, or the folder exists already. A Maildir that
+// cannot be looked at has no room.
 func (o *opener) mayCreateTag(names []string, tag string) bool {
 	path := strings.Join(names, "/")
 	if _, err := o.sys.stat(o.root, path+"/"+tag); err == nil {

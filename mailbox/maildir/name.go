@@ -10,9 +10,10 @@ import (
 	"time"
 )
 
-// namer makes the unique names of message files: time, then M microseconds, P process, Q serial number, R random octets
-// of this store, then the host, as the Maildir page of qmail asks; then the size for readers that would otherwise have to
-// read the file: S on disk and W with CRLF line ends, which are the same here (see the package comment).
+// namer makes the unique names of message files: time, then M microseconds, P process, Q serial number, R random
+// octets of this store, then the host, as the Maildir page of qmail asks; then the size for readers that would
+// otherwise have to read the file: S on disk and W with CRLF line ends, which are the same here (see the package
+// comment).
 //
 // No two names are equal: within a store because of the serial number, between stores and processes because of 64
 // random bits. That is why rename(2) into new/ cannot replace a message.

@@ -30,8 +30,8 @@ type Owner struct{ UID, GID int } // -1: left as it is
 // Options say where the Maildirs of a site are and how they are written.
 type Options struct {
 	// Path is the template of a Maildir's absolute path: {domain} is the domain in A-labels, {user} the folded local
-	// part, {site} the name of the site. The folder before the first placeholder is the root that nothing can leave; it
-	// is made when it is missing.
+	// part, {site} the name of the site. The folder before the first placeholder is the root that nothing can leave;
+	// it is made when it is missing.
 	Path string
 	// Single: Path has no placeholder, and every mailbox is this one Maildir (the fallback postmaster's).
 	Single bool
@@ -39,8 +39,8 @@ type Options struct {
 	Owner    *Owner
 	FileMode fs.FileMode // permissions of message files; 0: 0600
 	DirMode  fs.FileMode // permissions of folders; 0: 0700
-	// TagFolders: mail for user+tag goes to the Maildir++ folder .tag when the tag is fit to name one, see the package
-	// comment; otherwise, and without this option, it goes to the INBOX.
+	// TagFolders: mail for user+tag goes to the Maildir++ folder .tag when the tag is fit to name one, see the
+	// package comment; otherwise, and without this option, it goes to the INBOX.
 	TagFolders bool
 	Sync       Sync          // empty: SyncAuto
 	SweepAge   time.Duration // files in tmp/ that were not touched for so long are removed; 0: 36 hours
@@ -82,8 +82,9 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// Check tells what would keep a store from working, without changing anything: a template that puts two mailboxes into
-// one folder, a root that could be neither opened nor made, modes that lock the store itself out. The errors are joined.
+// Check tells what would keep a store from working, without changing anything: a template that puts two mailboxes
+// into one folder, a root that could be neither opened nor made, modes that lock the store itself out. The errors are
+// joined.
 func Check(o Options) error {
 	var errs []error
 	t, err := parseTemplate(o.Path, o.Single)

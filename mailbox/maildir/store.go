@@ -81,8 +81,8 @@ func (s *Store) join(f *folder) (err error) {
 	return err
 }
 
-// Close waits for what is being delivered, and ends. Later deliveries are refused with [mailbox.ErrUnavailable]. Every
-// Delivery must have been committed or aborted.
+// Close waits for what is being delivered, and ends. Later deliveries are refused with [mailbox.ErrUnavailable].
+// Every Delivery must have been committed or aborted.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	again := s.closed
@@ -111,8 +111,8 @@ func (s *Store) begin() bool {
 	return true
 }
 
-// Prepare implements [mailbox.Store]: it writes the message into tmp/ for every recipient, side by side. What a full disk
-// or quota has to say is said here.
+// Prepare implements [mailbox.Store]: it writes the message into tmp/ for every recipient, side by side. What a full
+// disk or quota has to say is said here.
 func (s *Store) Prepare(ctx context.Context, m *mailbox.Message, to []mailbox.Recipient) (mailbox.Delivery, []error) {
 	errs := make([]error, len(to))
 	if !s.begin() {
@@ -135,8 +135,8 @@ func (s *Store) Prepare(ctx context.Context, m *mailbox.Message, to []mailbox.Re
 	return &delivery{store: s, copies: copies, errs: errs}, errs
 }
 
-// writeAll gives the copy of every recipient whose error stays nil. When the context ends there are none: who is still
-// writing cleans up when it can.
+// writeAll gives the copy of every recipient whose error stays nil. When the context ends there are none: who is
+// still writing cleans up when it can.
 func (s *Store) writeAll(ctx context.Context, m *mailbox.Message, to []mailbox.Recipient, errs []error) []*fileCopy {
 	copies := make([]*fileCopy, len(to))
 	results := make(chan written, len(to)) // never blocks a writer

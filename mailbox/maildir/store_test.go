@@ -221,8 +221,8 @@ func TestFoldersThatMove(t *testing.T) {
 	}
 }
 
-// TestManyWriters: all messages arrive, each once, through a cache much smaller than the mailboxes, and every descriptor
-// is closed in the end.
+// TestManyWriters: all messages arrive, each once, through a cache much smaller than the mailboxes, and every
+// descriptor is closed in the end.
 func TestManyWriters(t *testing.T) {
 	const writers, each = 50, 20
 	o, sys := options(t), newSeam(nil)
@@ -263,7 +263,8 @@ func TestCloseRefuses(t *testing.T) {
 	if err := errors.Join(s.Close(), s.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if d, errs := s.Prepare(t.Context(), message(body(10)), users(2)); d != nil || !errors.Is(errs[1], mailbox.ErrUnavailable) {
+	d, errs := s.Prepare(t.Context(), message(body(10)), users(2))
+	if d != nil || !errors.Is(errs[0], mailbox.ErrUnavailable) || !errors.Is(errs[1], mailbox.ErrUnavailable) {
 		t.Errorf("%v, %v", d, errs)
 	}
 }

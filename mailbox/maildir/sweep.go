@@ -27,7 +27,8 @@ type sweeper struct {
 func newSweeper(sys system, c *cache, o Options) *sweeper {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &sweeper{
-		sys: sys, cache: c, age: o.SweepAge, clock: o.Clock, log: o.Logger, queue: make(chan *folder, maxSweeps), cancel: cancel,
+		sys: sys, cache: c, age: o.SweepAge, clock: o.Clock, log: o.Logger, cancel: cancel,
+		queue: make(chan *folder, maxSweeps),
 	}
 	w.ended.Go(func() { w.run(ctx) })
 	return w

@@ -13,8 +13,8 @@ import (
 const maxTagFolder = 128
 
 // tagFolder gives the Maildir++ folder of a tag as Dovecot names it on disk: a dot, then the name in modified UTF-7
-// (RFC 3501 section 5.1.3). It is "" for tags that had better be delivered to the INBOX: those with "." (which would be a
-// hierarchy), "/", the wildcards and quoting characters of IMAP, a leading "~", and INBOX itself.
+// (RFC 3501 section 5.1.3). It is "" for tags that had better be delivered to the INBOX: those with "." (which would
+// be a hierarchy), "/", the wildcards and quoting characters of IMAP, a leading "~", and INBOX itself.
 func tagFolder(tag mailbox.LocalPart) string {
 	s := string(tag)
 	if s == "" || s[0] == '~' || strings.ContainsAny(s, "./*%\"\\\x00") || strings.EqualFold(s, "INBOX") {
@@ -27,7 +27,9 @@ func tagFolder(tag mailbox.LocalPart) string {
 	return name
 }
 
-var base64UTF7 = base64.NewEncoding("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,").WithPadding(base64.NoPadding)
+const alphabetUTF7 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,"
+
+var base64UTF7 = base64.NewEncoding(alphabetUTF7).WithPadding(base64.NoPadding)
 
 // modifiedUTF7 encodes the name of a mailbox: printable ASCII is itself, "&" is "&-", the rest is base64 of UTF-16.
 func modifiedUTF7(s string) string {

@@ -28,8 +28,8 @@ var placeholders = map[string]func(mailbox.Mailbox) string{
 	"{site}":   func(m mailbox.Mailbox) string { return m.Site },
 }
 
-// parseTemplate also proves that two mailboxes never share a folder: a value has neither "/" nor "@" in it (see value),
-// so values can be told apart when only these two stand between them.
+// parseTemplate also proves that two mailboxes never share a folder: a value has neither "/" nor "@" in it (see
+// value), so values can be told apart when only these two stand between them.
 func parseTemplate(path string, single bool) (template, error) {
 	var t template
 	if !filepath.IsAbs(path) || strings.ContainsRune(path, 0) {
@@ -91,8 +91,8 @@ func splitPieces(name string) ([]string, error) {
 	return pieces, nil
 }
 
-// expand gives the components below the root for a mailbox. It refuses, with errUnsafe, what could be anything but the
-// name of a folder of its own.
+// expand gives the components below the root for a mailbox. It refuses, with errUnsafe, what could be anything but
+// the name of a folder of its own.
 func (t template) expand(m mailbox.Mailbox) ([]string, error) {
 	names := make([]string, 0, len(t.parts)+1)
 	for _, pieces := range t.parts {

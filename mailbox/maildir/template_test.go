@@ -72,18 +72,19 @@ func TestSingle(t *testing.T) {
 // hostile draws what a directory should never hold, and what it should.
 func hostile(t *rapid.T, label string) string {
 	return rapid.OneOf(
-		rapid.SampledFrom([]string{"", ".", "..", "../..", "/", "/etc/passwd", "a/../../b", "a\x00b", ".ssh", "a", "b.c", "ÄÖ",
+		rapid.SampledFrom([]string{"", ".", "..", "../..", "/", "/etc/passwd", "a/../../b", "a\x00b", ".ssh", "a", "b.c",
+			"ÄÖ",
 			"{user}", "[127.0.0.1]", strings.Repeat("x", 300), "tmp", "new", "cur", "a@b", "A"}),
 		rapid.String(),
 	).Draw(t, label)
 }
 
-// TestNothingLeavesTheRoot: whatever the identity is, its Maildir is as deep below the root as the template says, and two
-// identities have two Maildirs; or it is refused.
+// TestNothingLeavesTheRoot: whatever the identity is, its Maildir is as deep below the root as the template says, and
+// two identities have two Maildirs; or it is refused.
 func TestNothingLeavesTheRoot(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		path := rapid.SampledFrom([]string{"/var/mail/{domain}/{user}/Maildir", "/srv/{user}@{domain}", "/m/{site}/d-{domain}/{user}.box",
-			"/{user}@{domain}@{site}/.maildir"}).Draw(t, "template")
+		path := rapid.SampledFrom([]string{"/var/mail/{domain}/{user}/Maildir", "/srv/{user}@{domain}",
+			"/m/{site}/d-{domain}/{user}.box", "/{user}@{domain}@{site}/.maildir"}).Draw(t, "template")
 		tmpl, err := parseTemplate(path, false)
 		if err != nil {
 			t.Fatal(err)
@@ -114,7 +115,9 @@ func TestNothingLeavesTheRoot(t *testing.T) {
 }
 
 func TestEscapeHost(t *testing.T) {
-	for in, want := range map[string]string{"mx.host.test": "mx.host.test", "a/b:c,d": `a\057b\072c\054d`, "": "localhost", "ü x": "__x"} {
+	for in, want := range map[string]string{
+		"mx.host.test": "mx.host.test", "a/b:c,d": `a\057b\072c\054d`, "": "localhost", "ü x": "__x",
+	} {
 		if got := escapeHost(in); got != want {
 			t.Errorf("%q: %q", in, got)
 		}
@@ -133,8 +136,10 @@ func TestNamesAreUnique(t *testing.T) {
 }
 
 func TestAtLeast(t *testing.T) {
-	for release, want := range map[string]bool{"5.16.20": false, "5.17": true, "5.17-rc1": true, "6.1.0-18-amd64": true, "4.19.0": false,
-		"5.4": false, "10.0": true, "": false, "x.y": false} {
+	for release, want := range map[string]bool{
+		"5.16.20": false, "5.17": true, "5.17-rc1": true, "6.1.0-18-amd64": true, "4.19.0": false, "5.4": false,
+		"10.0": true, "": false, "x.y": false,
+	} {
 		if got := atLeast(release, 5, 17); got != want {
 			t.Errorf("%s: %v", release, got)
 		}

@@ -11,11 +11,11 @@ import (
 )
 
 const (
-	// maxHeld is the number of recipients of one message whose files may stay open until the commit, for the leader of
-	// the group to wait for their data. With more, every writer waits for its own.
+	// maxHeld is the number of recipients of one message whose files may stay open until the commit, for the leader
+	// of the group to wait for their data. With more, every writer waits for its own.
 	maxHeld = 16
-	// maxLeaderWait is the size up to which waiting is left to the leader of the group: a large message would keep the
-	// small ones waiting.
+	// maxLeaderWait is the size up to which waiting is left to the leader of the group: a large message would keep
+	// the small ones waiting.
 	maxLeaderWait = 128 << 10
 	copyBuffer    = 128 << 10
 	// maxVectors is how many buffers one writev takes (IOV_MAX).

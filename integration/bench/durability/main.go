@@ -34,11 +34,12 @@ func main() {
 		os.Exit(2)
 	}
 	fmt.Printf("writers %d, mailboxes %d, %d octets\n", *writers, *boxes, *size)
+	message := bytes.Repeat([]byte("0123456\r\n"), *size/9+1)[:*size]
 	for _, w := range ways {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), w.name) {
 			continue
 		}
-		r, err := measure(filepath.Join(*dir, w.name), w, *writers, *boxes, bytes.Repeat([]byte("0123456\r\n"), *size/9+1)[:*size], *lasts)
+		r, err := measure(filepath.Join(*dir, w.name), w, *writers, *boxes, message, *lasts)
 		if err != nil {
 			fmt.Fprintf(os.Stderr, "%s: %v\n", w.name, err)
 			os.Exit(1)
@@ -131,7 +132,8 @@ func openBoxes(dir string, n int) (*boxes, error) {
 				return nil, err
 			}
 			var err error
-			if *fd, err = unix.Open(filepath.Join(path, name), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+			*fd, err = unix.Open(filepath.Join(path, name), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			if err != nil {
 				return nil, err
 			}
 		}

@@ -30,10 +30,10 @@ var ways = []way{
 		return firstOf(func() error { return write(b, name, m, unix.Fsync) }, func() error { return rename(b, name) },
 			func() error { return unix.Fsync(b.new) })
 	})},
-	{"perfile-shared-dir", each2(func(b *box, name string, m []byte) error {
+	{"perfile-shared-dir", shared(func(b *box, name string, m []byte) error {
 		return firstOf(func() error { return write(b, name, m, unix.Fsync) }, func() error { return rename(b, name) })
 	}, fsyncNew)},
-	{"perfile-shared-syncfs", each2(func(b *box, name string, m []byte) error {
+	{"perfile-shared-syncfs", shared(func(b *box, name string, m []byte) error {
 		return firstOf(func() error { return write(b, name, m, unix.Fsync) }, func() error { return rename(b, name) })
 	}, syncfsOnce)},
 	{"parallel-fsync", grouped(1, func(b *box, name string, m []byte) error { return write(b, name, m, nil) },
@@ -55,30 +55,32 @@ var ways = []way{
 		})},
 	{"group-syncfs-dirs", grouped(1, func(b *box, name string, m []byte) error { return write(b, name, m, nil) },
 		func(g []job) error {
-			return firstOf(func() error { return syncfsOnce(g) }, func() error { return renameAll(g) }, func() error { return fsyncNew(g) })
+			return firstOf(func() error { return syncfsOnce(g) }, func() error { return renameAll(g) },
+				func() error { return fsyncNew(g) })
 		})},
 	{"group-syncfs-twice", grouped(1, func(b *box, name string, m []byte) error { return write(b, name, m, nil) },
 		func(g []job) error {
-			return firstOf(func() error { return syncfsOnce(g) }, func() error { return renameAll(g) }, func() error { return syncfsOnce(g) })
+			return firstOf(func() error { return syncfsOnce(g) }, func() error { return renameAll(g) },
+				func() error { return syncfsOnce(g) })
 		})},
-	{"unordered-syncfs", each2(func(b *box, name string, m []byte) error {
+	{"unordered-syncfs", shared(func(b *box, name string, m []byte) error {
 		return firstOf(func() error { return write(b, name, m, nil) }, func() error { return rename(b, name) })
 	}, syncfsOnce)},
-	{"ordered-syncfs", each2(ordered(wait), syncfsOnce)},
+	{"ordered-syncfs", shared(ordered(wait), syncfsOnce)},
 	{"ordered-syncfs-two", grouped(2, ordered(wait), syncfsOnce)},
 	{"ordered-syncfs-leader", orderedByLeader(syncfsOnce)},
 	{"ordered-leader-dirs", orderedByLeader(fsyncNew)},
 	{"ordered-leader-mixed", orderedByLeader(mixed)},
-	{"ordered-mixed", each2(ordered(wait), mixed)},
+	{"ordered-mixed", shared(ordered(wait), mixed)},
 	{"ordered-fsync-own", each(func(b *box, name string, m []byte) error {
 		return firstOf(func() error { return ordered(wait)(b, name, m) }, func() error { return unix.Fsync(b.new) })
 	})},
-	{"ordered-fsync-dirs", each2(ordered(wait), fsyncNew)},
-	{"ordered-fsync-one", each2(ordered(wait), func(g []job) error { return unix.Fsync(g[len(g)-1].box.new) })},
+	{"ordered-fsync-dirs", shared(ordered(wait), fsyncNew)},
+	{"ordered-fsync-one", shared(ordered(wait), func(g []job) error { return unix.Fsync(g[len(g)-1].box.new) })},
 	{"tmpfile-fsync", each(func(b *box, name string, m []byte) error {
 		return tmpfile(b, name, m, nil, unix.Fsync)
 	})},
-	{"tmpfile-ordered-syncfs", each2(func(b *box, name string, m []byte) error {
+	{"tmpfile-ordered-syncfs", shared(func(b *box, name string, m []byte) error {
 		return tmpfile(b, name, m, func(fd int) error { return unix.SyncFileRange(fd, 0, 0, wait) }, nil)
 	}, syncfsOnce)},
 	{"tmpfile-ordered-fsync", each(func(b *box, name string, m []byte) error {
@@ -130,8 +132,8 @@ func each(f deliverFunc) func(*boxes) (deliverFunc, error) {
 	return func(*boxes) (deliverFunc, error) { return f, nil }
 }
 
-// each2 prepares in every writer, and commits for all who wait.
-func each2(prepare deliverFunc, commit func([]job) error) func(*boxes) (deliverFunc, error) {
+// shared prepares in every writer, and commits for all who wait.
+func shared(prepare deliverFunc, commit func([]job) error) func(*boxes) (deliverFunc, error) {
 	return grouped(1, prepare, commit)
 }
 
@@ -190,7 +192,8 @@ func tmpfile(b *box, name string, m []byte, before, after func(int) error) error
 			return err
 		}
 	}
-	if err := unix.Linkat(unix.AT_FDCWD, fmt.Sprint("/proc/self/fd/", fd), b.new, name, unix.AT_SYMLINK_FOLLOW); err != nil {
+	nameless := fmt.Sprint("/proc/self/fd/", fd)
+	if err := unix.Linkat(unix.AT_FDCWD, nameless, b.new, name, unix.AT_SYMLINK_FOLLOW); err != nil {
 		return err
 	}
 	if after != nil {
