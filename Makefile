@@ -13,9 +13,11 @@ SHELL    := /bin/bash -o pipefail
 .PHONY: all build run test check peers bench lint fuzz clean
 all: build
 
-# The version comes from the version control system, through the build information of Go.
+# Without git, or without this Makefile, the version is what Go has put into the binary.
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null)
+COMMIT  := $(shell git rev-parse HEAD 2>/dev/null)
 build:
-	$(GO) build -o bin/mxbypass ./cmd/mxbypass
+	$(GO) build -ldflags '-X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/mxbypass ./cmd/mxbypass
 
 run: build
 	bin/mxbypass demo

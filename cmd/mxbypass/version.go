@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -8,7 +9,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// versions are what Go has put into the binary: the version control system told it.
+// What the linker is told (see the Makefile); nothing else sets them.
+var version, commit string
+
+// versions are what the linker was told, or else what Go has put into the binary.
 type versions struct {
 	Version string `json:"version"`
 	Commit  string `json:"commit"`
@@ -16,22 +20,16 @@ type versions struct {
 }
 
 func readVersions() versions {
-	v := versions{Version: "unknown", Commit: "unknown", Go: runtime.Version()}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return v
-	}
-	if info.Main.Version != "" {
-		v.Version = info.Main.Version
-	}
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			v.Commit = s.Value
-		case s.Key == "vcs.modified" && s.Value == "true":
-			v.Commit += " (modified)"
+	v := versions{Version: version, Commit: commit, Go: runtime.Version()}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		v.Version = cmp.Or(v.Version, info.Main.Version)
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				v.Commit = cmp.Or(v.Commit, s.Value)
+			}
 		}
 	}
+	v.Version, v.Commit = cmp.Or(v.Version, "unknown"), cmp.Or(v.Commit, "unknown")
 	return v
 }
 
