@@ -76,15 +76,19 @@ func NewDNS(o DNSOptions) (*DNS, error) {
 // LookupMX implements [Resolver].
 func (d *DNS) LookupMX(ctx context.Context, name mailbox.DomainName) Answer[MX] {
 	r, err := d.lookup(ctx, name, dns.TypeMX)
-	return answerOf(name, r, err, func(rr dns.RR) (MX, bool) {
-		mx, ok := rr.(*dns.MX)
-		if !ok {
-			return MX{}, false
-		}
-		return MX{Preference: mx.Preference, Host: hostName(mx.Mx), Root: mx.Mx == ".", TTL: ttl(rr)}, true
-	}, func(a, b MX) int {
-		return cmp.Or(cmp.Compare(a.Preference, b.Preference), strings.Compare(a.Host.ASCII(), b.Host.ASCII()))
-	})
+	return answerOf(name, r, err, decodeMX, compareMX)
+}
+
+func decodeMX(rr dns.RR) (MX, bool) {
+	mx, ok := rr.(*dns.MX)
+	if !ok {
+		return MX{}, false
+	}
+	return MX{Preference: mx.Preference, Host: hostName(mx.Mx), Root: mx.Mx == ".", TTL: ttl(rr)}, true
+}
+
+func compareMX(a, b MX) int {
+	return cmp.Or(cmp.Compare(a.Preference, b.Preference), strings.Compare(a.Host.ASCII(), b.Host.ASCII()))
 }
 
 // LookupAddr implements [Resolver]. The two families are asked for at the same time. When one of them fails, what the
@@ -119,17 +123,19 @@ func (d *DNS) LookupAddr(ctx context.Context, name mailbox.DomainName) Answer[ne
 
 func (d *DNS) lookupFamily(ctx context.Context, name mailbox.DomainName, qtype uint16) Answer[netip.Addr] {
 	r, err := d.lookup(ctx, name, qtype)
-	return answerOf(name, r, err, func(rr dns.RR) (netip.Addr, bool) {
-		var addr netip.Addr
-		var ok bool
-		switch rr := rr.(type) {
-		case *dns.A:
-			addr, ok = netip.AddrFromSlice(rr.A)
-		case *dns.AAAA:
-			addr, ok = netip.AddrFromSlice(rr.AAAA)
-		}
-		return addr.Unmap(), ok
-	}, netip.Addr.Compare)
+	return answerOf(name, r, err, decodeAddr, netip.Addr.Compare)
+}
+
+func decodeAddr(rr dns.RR) (netip.Addr, bool) {
+	var addr netip.Addr
+	var ok bool
+	switch rr := rr.(type) {
+	case *dns.A:
+		addr, ok = netip.AddrFromSlice(rr.A)
+	case *dns.AAAA:
+		addr, ok = netip.AddrFromSlice(rr.AAAA)
+	}
+	return addr.Unmap(), ok
 }
 
 // answerOf turns a reply into an answer: its records decoded, sorted and bounded.
