@@ -38,8 +38,6 @@ type Reader interface {
 	// Entries yields the mailboxes and aliases of a domain by folded local part, or those of all domains when the name
 	// is zero, domain by domain. It ends after the first error.
 	Entries(ctx context.Context, domain mailbox.DomainName) iter.Seq2[mailbox.Entry, error]
-	// Where tells people what the directory is kept in.
-	Where() string
 	io.Closer
 }
 

@@ -68,9 +68,6 @@ func (d *Directory) Close() error {
 	return nil
 }
 
-// Where implements directory.Reader.
-func (d *Directory) Where() string { return "the file " + d.o.Path }
-
 // Domain implements mailbox.Directory.
 func (d *Directory) Domain(ctx context.Context, name mailbox.DomainName) (mailbox.Domain, error) {
 	return d.current.Load().Domain(ctx, name)

@@ -172,9 +172,6 @@ func (db *database) close() error {
 	return errors.Join(append(errs, db.pool.Close())...)
 }
 
-// Where implements directory.Reader.
-func (d *Directory) Where() string { return "the database " + d.o.Path }
-
 // Close ends the watcher and closes the database. Nothing else may be in progress.
 func (d *Directory) Close() error {
 	d.cancel()
