@@ -55,11 +55,21 @@ func (a *app) withEditor(ctx context.Context, create bool, do func(directory.Edi
 	if err != nil {
 		return directoryExit(err)
 	}
-	err = errors.Join(do(d), d.Close())
-	if err != nil && made { // an empty directory would refuse all mail
+	err = do(d)
+	unwanted := err != nil && made && isEmpty(ctx, d)
+	err = errors.Join(err, d.Close())
+	if unwanted { // it would refuse all mail
 		err = errors.Join(err, os.Remove(path))
 	}
 	return directoryExit(err)
+}
+
+// isEmpty tells whether a directory is known to have no domain.
+func isEmpty(ctx context.Context, d directory.Reader) bool {
+	for range d.Domains(ctx) {
+		return false // a domain, or an error
+	}
+	return true
 }
 
 // directoryExit gives an error of a directory its exit code.

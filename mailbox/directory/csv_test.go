@@ -130,7 +130,8 @@ func TestCSVThatCannotBeRead(t *testing.T) {
 		t.Error(err)
 	}
 	// The error cuts the second line.
-	source, err := directory.ReadCSV(io.MultiReader(strings.NewReader("address\na@d.test\nb@d.te"), iotest.ErrReader(failure)))
+	half := strings.NewReader("address\na@d.test\nb@d.te")
+	source, err := directory.ReadCSV(io.MultiReader(half, iotest.ErrReader(failure)))
 	if err != nil {
 		t.Fatal(err)
 	}

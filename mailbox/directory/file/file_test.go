@@ -237,7 +237,8 @@ func TestReload(t *testing.T) {
 	write(t, path, contract)
 	d.check()
 	said(1)
-	if _, err := d.Entry(t.Context(), mailbox.Address{Local: "new", Domain: mailbox.MustDomainName("exemple.org")}); !errors.Is(err, mailbox.ErrNoMailbox) {
+	gone := mailbox.Address{Local: "new", Domain: mailbox.MustDomainName("exemple.org")}
+	if _, err := d.Entry(t.Context(), gone); !errors.Is(err, mailbox.ErrNoMailbox) {
 		t.Error(err)
 	}
 }

@@ -42,7 +42,10 @@ func (d *Directory) Import(ctx context.Context, from directory.Source, o directo
 	case err != nil:
 		return report, err
 	}
-	return report, d.tidy(ctx)
+	if err := d.tidy(ctx); err != nil { // everything is imported all the same
+		d.o.Log.Warn("the journal of the directory stays long", "path", d.o.Path, "error", err)
+	}
+	return report, nil
 }
 
 // tidy puts a long journal into the database, so that no reader has to look through it.

@@ -62,7 +62,9 @@ func filled(t *testing.T, csv string) (*sqldir.Directory, string) {
 	return d, path
 }
 
-func importText(t *testing.T, d *sqldir.Directory, csv string, keepGoing bool) (map[int]string, directory.Report, error) {
+func importText(t *testing.T, d *sqldir.Directory, csv string, keepGoing bool) (
+	map[int]string, directory.Report, error,
+) {
 	t.Helper()
 	source, err := directory.ReadCSV(strings.NewReader(csv))
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 // Options say which database, and how.
 type Options struct {
 	Path         string
-	Create       bool            // make the database when it is missing; a relay does not: an empty directory refuses all mail
+	Create       bool            // make it when it is missing; a relay does not: an empty one refuses all mail
 	CacheEntries int             // at most so many domains, mailboxes and aliases are kept in memory
 	Rules        directory.Rules // for what is made
 	Log          *slog.Logger    // of the watcher; nil: slog.Default
@@ -144,7 +144,7 @@ func (db *database) prepare(ctx context.Context) (err error) {
 	if db.domain, err = db.pool.PrepareContext(ctx, selectDomain+" WHERE name = ?"); err != nil {
 		return err
 	}
-	if db.entry, err = db.pool.PrepareContext(ctx, selectEntry+" WHERE e.domain = ? AND e.local = ? ORDER BY t.position"); err != nil {
+	if db.entry, err = db.pool.PrepareContext(ctx, selectEntry+oneEntryOnly); err != nil {
 		return err
 	}
 	if db.watch, err = db.pool.Conn(ctx); err != nil {

@@ -15,6 +15,7 @@ const (
 	// An entry with its targets: one row for each of them, or one row with NULL.
 	selectEntry = `SELECT e.domain, e.local, e.written, e.alias, e.disabled, t.address FROM entry e
 		LEFT JOIN target t ON e.alias AND t.domain = e.domain AND t.local = e.local`
+	oneEntryOnly = " WHERE e.domain = ? AND e.local = ? ORDER BY t.position"
 )
 
 // Domain implements mailbox.Directory.

@@ -102,7 +102,7 @@ func (t *tx) Domain(ctx context.Context, name mailbox.DomainName) (mailbox.Domai
 
 // Entry implements mailbox.Directory.
 func (t *tx) Entry(ctx context.Context, a mailbox.Address) (mailbox.Entry, error) {
-	s, err := t.prepared(ctx, selectEntry+" WHERE e.domain = ? AND e.local = ? ORDER BY t.position")
+	s, err := t.prepared(ctx, selectEntry+oneEntryOnly)
 	if err != nil {
 		return mailbox.Entry{}, err
 	}
