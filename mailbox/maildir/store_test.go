@@ -64,7 +64,7 @@ func (c wrongSize) Size() int64 { return c.inMemory.Size() + 1 }
 
 func TestContentOfAnotherSizeIsRefused(t *testing.T) {
 	o := options(t)
-	s := open(t, o, kernel{})
+	s := open(t, o, newSeam(nil))
 	for _, c := range []mailbox.Content{wrongSize{body(100)}, struct{ wrongSize }{wrongSize{body(0)}}} {
 		if errs := deliver(t, s, message(c), users(1)...); errs[0] == nil {
 			t.Error("a message that is not whole was delivered")
@@ -77,7 +77,7 @@ func TestContentOfAnotherSizeIsRefused(t *testing.T) {
 
 func TestAbortLeavesNothing(t *testing.T) {
 	o := options(t)
-	s := open(t, o, kernel{})
+	s := open(t, o, newSeam(nil))
 	d, errs := s.Prepare(t.Context(), message(body(100)), users(3))
 	if d == nil || !d.Certain() || len(files(t, root(o))) != 3 {
 		t.Fatalf("prepared: %v, %v", d, errs)
@@ -92,7 +92,7 @@ func TestAbortLeavesNothing(t *testing.T) {
 func TestRefusedKeepTheirError(t *testing.T) {
 	to := users(2)
 	to = append(to[:1:1], recipient(`"../../etc"@exemple.org`), to[1])
-	errs := deliver(t, open(t, options(t), kernel{}), message(body(10)), to...)
+	errs := deliver(t, open(t, options(t), newSeam(nil)), message(body(10)), to...)
 	if errs[0] != nil || !errors.Is(errs[1], errUnsafe) || errs[2] != nil {
 		t.Errorf("got %v", errs)
 	}
@@ -109,7 +109,7 @@ func TestModesAndOwner(t *testing.T) {
 	defer unix.Umask(old)
 	r := recipient("user0+lists@exemple.org")
 	o.TagFolders = true
-	if errs := deliver(t, open(t, o, kernel{}), message(body(10)), r); errs[0] != nil {
+	if errs := deliver(t, open(t, o, newSeam(nil)), message(body(10)), r); errs[0] != nil {
 		t.Fatal(errs)
 	}
 	err := filepath.WalkDir(filepath.Join(root(o), "exemple.org"), func(path string, e os.DirEntry, err error) error {
@@ -147,7 +147,7 @@ func TestTagFolders(t *testing.T) {
 		o.TagFolders = c.on
 		r := recipient("user0@exemple.org")
 		r.Tag = mailbox.LocalPart(c.tag)
-		if errs := deliver(t, open(t, o, kernel{}), message(body(10)), r, users(2)[1]); errors.Join(errs...) != nil {
+		if errs := deliver(t, open(t, o, newSeam(nil)), message(body(10)), r, users(2)[1]); errors.Join(errs...) != nil {
 			t.Fatal(errs)
 		}
 		if got := in(t, root(o), "exemple.org/user0/Maildir/"+c.want); len(got) != 1 {
@@ -192,7 +192,7 @@ func TestFoldersThatMove(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := options(t)
-			s, to := open(t, o, kernel{}), users(1)
+			s, to := open(t, o, newSeam(nil)), users(1)
 			if errs := deliver(t, s, message(body(10)), to...); errs[0] != nil {
 				t.Fatal(errs)
 			}
@@ -259,7 +259,7 @@ func TestManyWriters(t *testing.T) {
 }
 
 func TestCloseRefuses(t *testing.T) {
-	s := open(t, options(t), kernel{})
+	s := open(t, options(t), newSeam(nil))
 	if err := errors.Join(s.Close(), s.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -350,7 +350,7 @@ func TestSweep(t *testing.T) {
 	if err := errors.Join(os.Mkdir(tmp+"/folder", 0o700), os.Chtimes(tmp+"/folder", old, old)); err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, o, kernel{})
+	s := open(t, o, newSeam(nil))
 	if errs := deliver(t, s, message(body(10)), users(1)...); errs[0] != nil {
 		t.Fatal(errs)
 	}

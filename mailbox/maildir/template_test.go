@@ -60,7 +60,7 @@ func TestCheck(t *testing.T) {
 
 func TestSingle(t *testing.T) {
 	o := Options{Path: t.TempDir() + "/state/postmaster", Single: true}
-	s := open(t, o, kernel{})
+	s := open(t, o, newSeam(nil))
 	if errs := deliver(t, s, message(body(10)), users(1)...); errs[0] != nil {
 		t.Fatal(errs)
 	}
