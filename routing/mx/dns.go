@@ -69,8 +69,11 @@ func NewDNS(o DNSOptions) (*DNS, error) {
 		}
 		servers = append(servers, at.String())
 	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
 	d.servers = func() []string { return servers }
-	return d, errors.Join(errs...)
+	return d, nil
 }
 
 // LookupMX implements [Resolver].

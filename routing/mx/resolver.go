@@ -2,7 +2,6 @@ package mx
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"time"
 
@@ -19,21 +18,6 @@ const (
 	NoData                  // the name exists, without records of that type
 	NXDomain                // there is no such name
 )
-
-// String names the outcome.
-func (o Outcome) String() string {
-	switch o {
-	case Failed:
-		return "failed"
-	case Found:
-		return "found"
-	case NoData:
-		return "no data"
-	case NXDomain:
-		return "no such domain"
-	}
-	return fmt.Sprintf("outcome %d", uint8(o))
-}
 
 // Answer is the answer to one question.
 type Answer[Record any] struct {

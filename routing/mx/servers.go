@@ -1,7 +1,9 @@
 package mx
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -33,7 +35,6 @@ type systemServers struct {
 	path string
 
 	mu      sync.Mutex
-	read    bool
 	changed time.Time
 	size    int64
 	servers []string
@@ -45,30 +46,27 @@ func (s *systemServers) list() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	info, err := os.Stat(s.path)
-	if err != nil {
-		if os.IsNotExist(err) || s.servers == nil {
-			s.read, s.servers = false, []string{"127.0.0.1:53"}
-		}
-		return s.servers
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		s.changed, s.size, s.servers = time.Time{}, 0, nil
+	case err == nil && (!info.ModTime().Equal(s.changed) || info.Size() != s.size):
+		s.read(info)
 	}
-	if s.read && info.ModTime().Equal(s.changed) && info.Size() == s.size {
-		return s.servers
+	if len(s.servers) == 0 {
+		return []string{"127.0.0.1:53"}
 	}
+	return s.servers
+}
+
+func (s *systemServers) read(info fs.FileInfo) {
 	config, err := dns.ClientConfigFromFile(s.path)
 	if err != nil {
-		if s.servers == nil {
-			return []string{"127.0.0.1:53"}
-		}
-		return s.servers
+		return
 	}
-	s.read, s.changed, s.size, s.servers = true, info.ModTime(), info.Size(), nil
+	s.changed, s.size, s.servers = info.ModTime(), info.Size(), nil
 	for _, server := range config.Servers {
 		if addr, err := netip.ParseAddr(server); err == nil {
 			s.servers = append(s.servers, net.JoinHostPort(addr.String(), config.Port))
 		}
 	}
-	if len(s.servers) == 0 {
-		s.servers = []string{"127.0.0.1:53"}
-	}
-	return s.servers
 }
