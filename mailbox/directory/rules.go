@@ -61,11 +61,11 @@ func (r Rules) Entry(e mailbox.Entry) error {
 	}
 	seen := make(map[mailbox.Address]bool, len(e.Alias))
 	for _, to := range e.Alias {
-		if key := to.Fold(); seen[key] {
+		key := to.Fold()
+		if seen[key] {
 			return Invalidf("alias %s has the target %s twice", e.Address, to)
-		} else {
-			seen[key] = true
 		}
+		seen[key] = true
 	}
 	return nil
 }

@@ -122,8 +122,7 @@ func (i *importer) row(ctx context.Context, row directory.Row) error {
 	alone := row.Entry.Address.Local == ""
 	if !alone {
 		if err := i.rules.Entry(row.Entry); err != nil {
-			i.bad(row.Line, err)
-			return nil
+			return i.badOr(row.Line, err)
 		}
 	}
 	if err := i.enter(ctx, row, alone); err != nil || alone {
