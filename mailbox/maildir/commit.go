@@ -1,6 +1,7 @@
 package maildir
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -277,7 +278,7 @@ func (k *committer) undo(c *fileCopy) {
 	} else {
 		err = c.remove(k.sys)
 	}
-	if err != nil && err != unix.ENOENT {
+	if err != nil && !errors.Is(err, unix.ENOENT) {
 		k.log.Warn("a refused message is left behind; its sender will send it again",
 			"maildir", c.folder.key, "file", c.name, "renamed", c.renamed, "error", err)
 	}

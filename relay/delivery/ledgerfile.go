@@ -148,10 +148,10 @@ func (f *ledgerFile) read(take func(key, time.Time)) (damaged int, err error) {
 				}
 			}
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err != nil && err != bufio.ErrBufferFull {
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return damaged, err
 		}
 	}
