@@ -1,6 +1,7 @@
 package zoneserver
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"path"
@@ -43,16 +44,15 @@ func loadZones(files fs.FS) (map[string]*zone, error) {
 }
 
 func loadZone(files fs.FS, file string) (*zone, error) {
-	f, err := files.Open(file)
+	text, err := fs.ReadFile(files, file)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
 	z := &zone{
 		origin: dns.CanonicalName(strings.TrimSuffix(path.Base(file), extension)),
 		names:  make(map[string][]dns.RR),
 	}
-	parser := dns.NewZoneParser(f, z.origin, file)
+	parser := dns.NewZoneParser(bytes.NewReader(text), z.origin, file)
 	for rr, ok := parser.Next(); ok; rr, ok = parser.Next() {
 		if err := z.add(rr); err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
