@@ -66,10 +66,10 @@ func (a *app) withEditor(ctx context.Context, create bool, do func(directory.Edi
 
 // isEmpty tells whether a directory is known to have no domain.
 func isEmpty(ctx context.Context, d directory.Reader) bool {
-	for range d.Domains(ctx) {
-		return false // a domain, or an error
-	}
-	return true
+	next, stop := iter.Pull2(d.Domains(ctx))
+	defer stop()
+	_, _, found := next() // a domain, or an error
+	return !found
 }
 
 // directoryExit gives an error of a directory its exit code.

@@ -38,7 +38,7 @@ func (a *app) mailboxImport() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer in.Close() //nolint:errcheck // it was only read
+			defer in.Close()
 			i := &importing{app: a, name: args[0], size: size, read: &countedReader{r: in}, terminal: isTerminal(a.errOut)}
 			report, err := i.run(cmd, keepGoing)
 			if err != nil {

@@ -92,7 +92,7 @@ func (d *Directory) load() error {
 	if err != nil {
 		return fmt.Errorf("directory: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
 		return fmt.Errorf("directory: %w", err)
