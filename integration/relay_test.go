@@ -3,13 +3,11 @@ package integration
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"mxbypass/integration/peer"
 )
@@ -201,13 +199,4 @@ func wantReply(t *testing.T, reply, prefix string) {
 	if !strings.HasPrefix(reply, prefix) {
 		t.Fatalf("reply %q, want %s…", reply, prefix)
 	}
-}
-
-// tcp connects without a word.
-func (s *setup) tcp(t *testing.T) net.Conn {
-	t.Helper()
-	c, err := net.DialTimeout("tcp", s.Addr, 10*time.Second)
-	must(t, err)
-	t.Cleanup(func() { c.Close() })
-	return c
 }

@@ -15,14 +15,13 @@ import (
 
 // testCase is one load.
 type testCase struct {
-	name      string
-	sessions  int
-	messages  int
-	size      int
-	keep      bool // connections are kept
-	spread    bool // over all mailboxes, else one
-	target    string
-	measureMB bool
+	name     string
+	sessions int
+	messages int
+	size     int
+	keep     bool // connections are kept
+	spread   bool // over all mailboxes, else one
+	target   string
 }
 
 // sample is what one run of a case gave.
