@@ -87,6 +87,10 @@ func (i *importer) run(ctx context.Context, from directory.Source) error {
 		if i.report.Lines++; i.o.Progress != nil && i.report.Lines%progressEvery == 0 {
 			i.o.Progress(i.report.Lines)
 		}
+		if row.Err != nil {
+			i.bad(row.Line, row.Err)
+			continue
+		}
 		if err := i.row(ctx, row); err != nil {
 			return err
 		}
@@ -113,12 +117,8 @@ func (i *importer) bad(line int, err error) {
 	}
 }
 
-// row imports one row, or says that it is bad. The error ends the import.
+// row imports one row that could be read, or says that it is bad. The error ends the import.
 func (i *importer) row(ctx context.Context, row directory.Row) error {
-	if row.Err != nil {
-		i.bad(row.Line, row.Err)
-		return nil
-	}
 	alone := row.Entry.Address.Local == ""
 	if !alone {
 		if err := i.rules.Entry(row.Entry); err != nil {
