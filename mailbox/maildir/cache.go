@@ -24,8 +24,8 @@ type cache struct {
 	recent  *list.List // of *folder; the front was used last
 }
 
-func newCache(o *opener, max int, join func(*folder) error) *cache {
-	return &cache{opener: o, join: join, max: max, folders: map[string]*folder{}, recent: list.New()}
+func newCache(o *opener, bound int, join func(*folder) error) *cache {
+	return &cache{opener: o, join: join, max: bound, folders: map[string]*folder{}, recent: list.New()}
 }
 
 // acquire gives the open folder of that path. The caller releases it. A folder that was removed or replaced by

@@ -101,7 +101,7 @@ func (o *opener) descend(dir int, name string, tagFolder bool) (int, error) {
 }
 
 // openMaildir opens tmp and new in a Maildir, and makes these and cur when they are missing.
-func (o *opener) openMaildir(dir int) (tmp, new int, err error) {
+func (o *opener) openMaildir(dir int) (tmpDir, newDir int, err error) {
 	var fds [3]int
 	created := false
 	for i, name := range [...]string{"cur", "new", "tmp"} {

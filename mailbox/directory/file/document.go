@@ -93,8 +93,8 @@ func (d *document) parse() *value {
 		d.report(0, "", "not UTF-8: a directory is text")
 		return nil
 	}
-	var any map[string]any // refuses what the parser below leaves to others, such as a key that is there twice
-	if err := toml.Unmarshal(d.text, &any); err != nil {
+	var whole map[string]any // refuses what the parser below leaves to others, such as a key that is there twice
+	if err := toml.Unmarshal(d.text, &whole); err != nil {
 		line, column := 1, 1
 		var e *toml.DecodeError
 		if errors.As(err, &e) {
