@@ -77,11 +77,7 @@ func (a *app) domainAdd() *cobra.Command {
 		Short: "Add a hosted domain",
 		Long:  "Add a hosted domain. A database that is missing is made.",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := domainArg(args[0])
-			if err != nil {
-				return err
-			}
+		RunE: onArgument(domainArg, func(cmd *cobra.Command, name mailbox.DomainName) error {
 			d := mailbox.Domain{Name: name, MX: mailbox.PolicyAuto, Bypass: true}
 			if err := f.apply(cmd, &d); err != nil {
 				return err
@@ -92,7 +88,7 @@ func (a *app) domainAdd() *cobra.Command {
 				}
 				return a.say("added domain %s", name)
 			})
-		},
+		}),
 	}
 	f.add(cmd)
 	_ = cmd.MarkFlagRequired("site") // fails only when there is no such flag
@@ -105,11 +101,7 @@ func (a *app) domainSet() *cobra.Command {
 		Use:   "set DOMAIN",
 		Short: "Change a hosted domain: what is not named stays",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := domainArg(args[0])
-			if err != nil {
-				return err
-			}
+		RunE: onArgument(domainArg, func(cmd *cobra.Command, name mailbox.DomainName) error {
 			return a.withEditor(cmd.Context(), false, func(e directory.Editor) error {
 				err := e.SetDomain(cmd.Context(), name, func(d *mailbox.Domain) error { return f.apply(cmd, d) })
 				if err != nil {
@@ -117,7 +109,7 @@ func (a *app) domainSet() *cobra.Command {
 				}
 				return a.say("changed domain %s", name)
 			})
-		},
+		}),
 	}
 	f.add(cmd)
 	cmd.MarkFlagsOneRequired("site", "mx", "bypass", "disabled", "catch-all")
@@ -130,18 +122,14 @@ func (a *app) domainRemove() *cobra.Command {
 		Use:   "remove DOMAIN",
 		Short: "Remove a hosted domain; stored mail is not touched",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := domainArg(args[0])
-			if err != nil {
-				return err
-			}
+		RunE: onArgument(domainArg, func(cmd *cobra.Command, name mailbox.DomainName) error {
 			return a.withEditor(cmd.Context(), false, func(e directory.Editor) error {
 				if err := e.RemoveDomain(cmd.Context(), name, force); err != nil {
 					return err
 				}
 				return a.say("removed domain %s", name)
 			})
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "remove its mailboxes and aliases with it")
 	return cmd
@@ -205,11 +193,7 @@ func (a *app) domainShow() *cobra.Command {
 		Use:   "show DOMAIN",
 		Short: "Show a hosted domain",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			name, err := domainArg(args[0])
-			if err != nil {
-				return err
-			}
+		RunE: onArgument(domainArg, func(cmd *cobra.Command, name mailbox.DomainName) error {
 			return a.withReader(cmd.Context(), func(dir directory.Reader) error {
 				d, err := dir.Domain(cmd.Context(), name)
 				if err != nil {
@@ -235,7 +219,7 @@ func (a *app) domainShow() *cobra.Command {
 					"mailboxes  %d\naliases    %d", mailbox.Printable(o.Unicode), mailbox.Printable(o.Site), o.MX, o.Bypass,
 					o.Disabled, orNone(o.CatchAll), mailboxes, aliases)
 			})
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd

@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/spf13/cobra"
+
 	"mxbypass/configs"
 	"mxbypass/mailbox"
 	"mxbypass/mailbox/directory"
@@ -136,6 +138,18 @@ func (a *app) say(format string, args ...any) error {
 		return exit(exitIO, err)
 	}
 	return nil
+}
+
+// onArgument makes the RunE of a command with one argument that read understands.
+func onArgument[T any](read func(string) (T, error), do func(*cobra.Command, T) error) func(
+	*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		argument, err := read(args[0])
+		if err != nil {
+			return err
+		}
+		return do(cmd, argument)
+	}
 }
 
 // domainArg and addressArg read arguments of the command line.

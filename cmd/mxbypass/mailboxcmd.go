@@ -71,11 +71,7 @@ func (a *app) mailboxAdd() *cobra.Command {
 		Use:   "add ADDRESS",
 		Short: "Add a mailbox, or an alias with --alias-to, to a hosted domain",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			address, err := addressArg(args[0])
-			if err != nil {
-				return err
-			}
+		RunE: onArgument(addressArg, func(cmd *cobra.Command, address mailbox.Address) error {
 			entry := mailbox.Entry{Address: address}
 			if err := f.apply(cmd, &entry); err != nil {
 				return err
@@ -90,7 +86,7 @@ func (a *app) mailboxAdd() *cobra.Command {
 				}
 				return a.say("added %s %s", entryKind(entry), address)
 			})
-		},
+		}),
 	}
 	f.add(cmd)
 	return cmd
@@ -102,11 +98,7 @@ func (a *app) mailboxSet() *cobra.Command {
 		Use:   "set ADDRESS",
 		Short: "Change a mailbox or an alias: what is not named stays",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			address, err := addressArg(args[0])
-			if err != nil {
-				return err
-			}
+		RunE: onArgument(addressArg, func(cmd *cobra.Command, address mailbox.Address) error {
 			return a.withEditor(cmd.Context(), false, func(e directory.Editor) error {
 				err := e.SetEntry(cmd.Context(), address, func(e *mailbox.Entry) error { return f.apply(cmd, e) })
 				if err != nil {
@@ -114,7 +106,7 @@ func (a *app) mailboxSet() *cobra.Command {
 				}
 				return a.say("changed %s", address)
 			})
-		},
+		}),
 	}
 	f.add(cmd)
 	cmd.MarkFlagsOneRequired("alias-to", "disabled")
@@ -126,18 +118,14 @@ func (a *app) mailboxRemove() *cobra.Command {
 		Use:   "remove ADDRESS",
 		Short: "Remove a mailbox or an alias; stored mail is not touched",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			address, err := addressArg(args[0])
-			if err != nil {
-				return err
-			}
+		RunE: onArgument(addressArg, func(cmd *cobra.Command, address mailbox.Address) error {
 			return a.withEditor(cmd.Context(), false, func(e directory.Editor) error {
 				if err := e.RemoveEntry(cmd.Context(), address); err != nil {
 					return err
 				}
 				return a.say("removed %s", address)
 			})
-		},
+		}),
 	}
 }
 
@@ -207,11 +195,7 @@ func (a *app) mailboxShow() *cobra.Command {
 		Use:   "show ADDRESS",
 		Short: "Show a mailbox or an alias as it stands; mxbypass route tells what an address leads to",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			address, err := addressArg(args[0])
-			if err != nil {
-				return err
-			}
+		RunE: onArgument(addressArg, func(cmd *cobra.Command, address mailbox.Address) error {
 			return a.withReader(cmd.Context(), func(dir directory.Reader) error {
 				d, err := dir.Domain(cmd.Context(), address.Domain)
 				if err != nil {
@@ -226,7 +210,7 @@ func (a *app) mailboxShow() *cobra.Command {
 				}
 				return a.say("%s\n%s", entryKind(e)+" "+entryLine(e), "domain "+domainLine(d))
 			})
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
