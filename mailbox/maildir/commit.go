@@ -14,9 +14,6 @@ import (
 const (
 	// few is up to how many files or folders of a group are fsynced one after the other where syncfs may be used.
 	few = 8
-	// fewOrdered is the same for folders of an ordered file system: the first fsync commits the journal for all of
-	// them, and the others find nothing left to do but a flush of an empty cache.
-	fewOrdered = 64
 	// parallelFsyncs is how many folders are fsynced at once where it may not.
 	parallelFsyncs = 8
 )
@@ -149,15 +146,17 @@ func (k *committer) commit(group []*request) {
 	group = group[:n]
 	k.settle(group)
 	renamed := map[*folder]error{}
+	var last *folder
 	each(group, func(c *fileCopy) error {
 		if err := k.sys.rename(c.folder.tmp, c.name, c.folder.new); err != nil {
 			return fmt.Errorf("maildir: %s: rename into new: %w", c.folder.key, err)
 		}
 		c.renamed = true
 		renamed[c.folder] = nil
+		last = c.folder
 		return nil
 	})
-	k.persist(renamed)
+	k.persist(renamed, last)
 	each(group, func(c *fileCopy) error { return renamed[c.folder] })
 	for _, r := range group {
 		for i, c := range r.copies {
@@ -216,22 +215,29 @@ func (k *committer) settle(group []*request) {
 	})
 }
 
-// persist makes the renames durable and enters the errors. A folder whose fsync failed is never asked again through
-// the same descriptor: the kernel reports an error only once.
-func (k *committer) persist(renamed map[*folder]error) {
-	most := few
-	if k.ordered {
-		most = fewOrdered
+// persist makes the renames durable and enters the errors. On an ordered file system the folder of the last rename is
+// enough: its commit of the journal holds all renames that were made before. A folder whose fsync failed is never asked
+// again through the same descriptor: the kernel reports an error only once.
+func (k *committer) persist(renamed map[*folder]error, last *folder) {
+	if last == nil {
+		return
 	}
-	if k.syncfs && len(renamed) > most {
+	switch {
+	case k.ordered:
+		if err := k.sys.fsync(last.new); err != nil {
+			for f := range renamed {
+				k.fault("fsync of new", f, err, renamed)
+			}
+		}
+		return
+	case k.syncfs && len(renamed) > few:
 		if err := k.sys.syncfs(k.whole); err != nil {
 			for f := range renamed {
 				k.fault("syncfs", f, err, renamed)
 			}
 		}
 		return
-	}
-	if k.ordered || k.syncfs || len(renamed) == 1 {
+	case k.syncfs || len(renamed) == 1:
 		for f := range renamed {
 			if err := k.sys.fsync(f.new); err != nil {
 				k.fault("fsync of new", f, err, renamed)

@@ -24,9 +24,10 @@
 // means that data, inode and name are on the device. There is no timer: who comes during a commit is in the next
 // group, and a single session waits for nobody. How this is done depends on the file system:
 //
-//   - ext4 with a journal, XFS: sync_file_range puts the data on the device before the rename, and fsync of new/
-//     commits the journal, once, with the inode and the rename, and flushes the device's cache. The journal keeps the
-//     order: where a crash shows the name, the data is there.
+//   - ext4 with a journal, XFS: sync_file_range puts the data on the device before the rename, and fsync of the
+//     folder of the last rename commits the journal, once, with all inodes and renames of the group, and flushes the
+//     device's cache. The journal keeps the order of changes: what was renamed earlier is in the same commit or an
+//     earlier one, and where a crash shows the name, the data is there.
 //   - btrfs: data and inode become durable before the rename: fsync for up to 8 files, one syncfs for more; after it
 //     fsync of up to 8 folders, or one syncfs.
 //   - All others, ext4 without a journal, and SyncFsync: fsync of each file, rename, fsync of each folder.

@@ -21,8 +21,12 @@ type seam struct {
 	closed int
 }
 
-// event is a call that succeeded. For calls on a descriptor, name is what it was opened as.
-type event struct{ op, name string }
+// event is a call that succeeded. For calls on a descriptor, name is what it was opened as; fd is that descriptor, or
+// the folder that a rename went to.
+type event struct {
+	op, name string
+	fd       int
+}
 
 func newSeam(hook func(op, name string) error) *seam {
 	return &seam{hook: hook, calls: map[string]int{}, fds: map[int]string{}}
@@ -40,10 +44,12 @@ func (s *seam) before(op, name string) error {
 	return hook(op, name)
 }
 
-func (s *seam) did(op, name string, err error) error {
+func (s *seam) did(op, name string, err error) error { return s.didOn(op, name, -1, err) }
+
+func (s *seam) didOn(op, name string, fd int, err error) error {
 	if err == nil {
 		s.mu.Lock()
-		s.events = append(s.events, event{op, name})
+		s.events = append(s.events, event{op, name, fd})
 		s.mu.Unlock()
 	}
 	return err
@@ -56,7 +62,7 @@ func (s *seam) on(op string, fd int, call func(int) error) error {
 	if err := s.before(op, name); err != nil {
 		return err
 	}
-	return s.did(op, name, call(fd))
+	return s.didOn(op, name, fd, call(fd))
 }
 
 func (s *seam) set(hook func(op, name string) error) {
@@ -144,7 +150,7 @@ func (s *seam) rename(fromDir int, name string, toDir int) error {
 	if err := s.before("rename", name); err != nil {
 		return err
 	}
-	return s.did("rename", name, s.kernel.rename(fromDir, name, toDir))
+	return s.didOn("rename", name, toDir, s.kernel.rename(fromDir, name, toDir))
 }
 
 func (s *seam) unlink(dir int, name string) error {

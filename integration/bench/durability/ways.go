@@ -70,6 +70,7 @@ var ways = []way{
 	{"ordered-syncfs-two", grouped(2, ordered(wait), syncfsOnce)},
 	{"ordered-syncfs-leader", orderedByLeader(syncfsOnce)},
 	{"ordered-leader-dirs", orderedByLeader(fsyncNew)},
+	{"ordered-leader-one", orderedByLeader(func(g []job) error { return unix.Fsync(g[len(g)-1].box.new) })},
 	{"ordered-leader-mixed", orderedByLeader(mixed)},
 	{"ordered-mixed", shared(ordered(wait), mixed)},
 	{"ordered-fsync-own", each(func(b *box, name string, m []byte) error {
