@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -68,14 +70,14 @@ func (a *app) run(args []string) int {
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.errOut)
-	return a.report(root.ExecuteContext(context.Background()))
+	return a.report(withUsage(root.ExecuteContextC(context.Background())))
 }
 
 func (a *app) report(err error) int {
 	if err == nil {
 		return exitOK
 	}
-	code := exitUsage // what has no code of ours comes from the parser of the command line
+	code := exitSoftware
 	var e *exitError
 	if errors.As(err, &e) {
 		if code = e.code; e.err == nil {
@@ -118,11 +120,9 @@ func (a *app) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "mxbypass",
 		Short: "Delivers mail for user%domain@gateway to the mailbox that is kept here, past the MX of the domain",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_ = cmd.Help()
-			return exit(exitUsage, nil)
-		},
+		Args:  cobra.ArbitraryArgs,
+		RunE:  needSubcommand,
+
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
@@ -144,10 +144,20 @@ func (a *app) rootCommand() *cobra.Command {
 // loadConfig reads the configuration file. Its error has the exit code.
 func (a *app) loadConfig() (*configs.Config, error) {
 	c, err := configs.Load(a.configFile)
+	if err != nil && a.configFile == defaultConfig && missing(defaultConfig) {
+		return nil, exit(exitConfig, fmt.Errorf("%s does not exist: write it (mxbypass config reference shows every key), "+
+			"or name another file with -c", defaultConfig))
+	}
 	if err != nil {
 		return nil, exit(exitConfig, err)
 	}
 	return c, nil
+}
+
+// missing tells that a file is not there, rather than that it cannot be read.
+func missing(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // printJSON writes v to the output, for machines.

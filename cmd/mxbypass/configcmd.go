@@ -10,10 +10,11 @@ import (
 )
 
 func (a *app) configCommand() *cobra.Command {
-	c := &cobra.Command{Use: "config", Short: "Check a configuration, or print the commented reference", Args: cobra.NoArgs}
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		_ = cmd.Help()
-		return exit(exitUsage, nil)
+	c := &cobra.Command{
+		Use:   "config",
+		Short: "Check a configuration, or print the commented reference",
+		Args:  cobra.ArbitraryArgs,
+		RunE:  needSubcommand,
 	}
 	c.AddCommand(
 		&cobra.Command{

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -44,6 +45,9 @@ func (a *app) demo(ctx context.Context, f demoFlags) (err error) {
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
 
+	if err := canListen(ctx, f.listen); err != nil {
+		return err
+	}
 	dir, fresh, err := demoDir(f.dir)
 	if err != nil {
 		return exit(exitCantCreate, err)
@@ -79,14 +83,26 @@ func (a *app) demo(ctx context.Context, f demoFlags) (err error) {
 		err := a.demoTour(ctx, c, dir)
 		return errors.Join(err, log.release())
 	})
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return exit(exitUnavailable, fmt.Errorf("%s is in use: end the program that listens there, "+
-			"or choose another address with --listen", f.listen))
-	}
 	if served {
 		fmt.Fprintf(a.out, "\nEverything is still in %s\n", dir)
 	}
 	return errors.Join(err, log.release())
+}
+
+// canListen tries the address, before anything is written: the demo that runs already may use the same folder.
+func canListen(ctx context.Context, address string) error {
+	if _, port, err := net.SplitHostPort(address); err != nil || port == "0" {
+		return exit(exitUsage, fmt.Errorf("--listen %s: want an address and a port, such as %s", address, configs.DemoListen))
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return exit(exitUnavailable, fmt.Errorf("%s is in use: end the program that listens there, "+
+			"or choose another address with --listen", address))
+	}
+	if err != nil {
+		return exit(exitUnavailable, fmt.Errorf("--listen %s: %w", address, err))
+	}
+	return l.Close()
 }
 
 // demoDir makes the folder of the demo and tells whether it is a new one, of a name that we chose.
@@ -101,7 +117,8 @@ func demoDir(dir string) (path string, fresh bool, err error) {
 	return path, false, os.MkdirAll(path, 0o755)
 }
 
-// writeDemo puts configuration and directory into the folder. A directory that is there already is somebody's work.
+// writeDemo puts configuration and directory into the folder. A directory that is there already is somebody's work, and so
+// is a configuration that is not of an earlier demo.
 func writeDemo(dir, listen, dns string) error {
 	text, err := configs.Demo.ReadFile("demo/mxbypass.toml")
 	if err != nil {
@@ -113,7 +130,12 @@ func writeDemo(dir, listen, dns string) error {
 		configs.DemoListen, escape.Replace(listen),
 		configs.DemoDNS, dns,
 	).Replace(string(text))
-	if err := os.WriteFile(filepath.Join(dir, "mxbypass.toml"), []byte(replaced), 0o644); err != nil {
+	path := filepath.Join(dir, "mxbypass.toml")
+	first, _, _ := strings.Cut(replaced, "\n")
+	if there, err := os.ReadFile(path); err == nil && !strings.HasPrefix(string(there), first) {
+		return fmt.Errorf("%s is not of a demo: choose another folder with --dir", path)
+	}
+	if err := os.WriteFile(path, []byte(replaced), 0o644); err != nil {
 		return err
 	}
 	if text, err = configs.Demo.ReadFile("demo/directory.toml"); err != nil {

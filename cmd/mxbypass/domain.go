@@ -15,17 +15,11 @@ func (a *app) domainCommand() *cobra.Command {
 		Short: "List and change the hosted domains of a directory",
 		Long: "List and change the hosted domains. A directory in a file is edited by hand; list and show work there too.\n" +
 			"A running relay sees every change within a second, without a reload.",
-		Args: cobra.NoArgs,
+		Args: cobra.ArbitraryArgs,
 		RunE: needSubcommand,
 	}
 	cmd.AddCommand(a.domainAdd(), a.domainList(), a.domainShow(), a.domainSet(), a.domainRemove())
 	return cmd
-}
-
-// needSubcommand is for commands that only hold others.
-func needSubcommand(cmd *cobra.Command, _ []string) error {
-	_ = cmd.Help()
-	return exit(exitUsage, nil)
 }
 
 // domainFlags are the properties of a domain on the command line.

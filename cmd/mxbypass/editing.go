@@ -46,8 +46,7 @@ func (a *app) withEditor(ctx context.Context, create bool, do func(directory.Edi
 			c.Directory.Path))
 	}
 	path := c.Directory.Path
-	_, err = os.Stat(path)
-	made := create && errors.Is(err, fs.ErrNotExist)
+	made := create && missing(path)
 	d, err := sqldir.Open(ctx, sqldir.Options{
 		Path: path, Create: create, Rules: rulesOf(c), Log: slog.New(slog.DiscardHandler),
 	})
@@ -55,7 +54,7 @@ func (a *app) withEditor(ctx context.Context, create bool, do func(directory.Edi
 		return exit(exitCantCreate, err)
 	}
 	if err != nil {
-		return directoryExit(err)
+		return directoryExit(withRemedy(c, err))
 	}
 	err = do(d)
 	unwanted := err != nil && made && isEmpty(ctx, d)
@@ -64,6 +63,28 @@ func (a *app) withEditor(ctx context.Context, create bool, do func(directory.Edi
 		err = errors.Join(err, os.Remove(path))
 	}
 	return directoryExit(err)
+}
+
+// withRemedy adds to the error of a directory that cannot be opened what is to be done about it.
+func withRemedy(c *configs.Config, err error) error {
+	path, sqlite := c.Directory.Path, c.Directory.Driver == configs.DriverSQLite
+	if missing(path) {
+		if sqlite {
+			return fmt.Errorf("%w (mxbypass domain add makes it)", err)
+		}
+		return fmt.Errorf("%w (write it, with a [[domain]] for each hosted domain)", err)
+	}
+	if !sqlite { // whose driver does not say that it is for want of permission
+		return err
+	}
+	f, cause := os.OpenFile(path, os.O_RDWR, 0)
+	if cause == nil {
+		return errors.Join(err, f.Close())
+	}
+	if errors.Is(cause, fs.ErrPermission) {
+		return errors.Join(err, cause)
+	}
+	return err
 }
 
 // isEmpty tells whether a directory is known to have no domain.
@@ -97,9 +118,9 @@ func directoryExit(err error) error {
 		{mailbox.ErrNoMailbox, exitNoUser},
 		{directory.ErrReadOnly, exitNoPermission},
 		{mailbox.ErrNoSpace, exitIO},
+		{fs.ErrPermission, exitNoPermission},
 		{mailbox.ErrUnavailable, exitTemporary},
 		{fs.ErrNotExist, exitNoInput},
-		{fs.ErrPermission, exitNoPermission},
 	} {
 		if errors.Is(err, c.is) {
 			return exit(c.code, err)

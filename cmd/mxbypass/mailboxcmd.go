@@ -18,7 +18,7 @@ func (a *app) mailboxCommand() *cobra.Command {
 		Long: "List and change mailboxes and aliases. An alias is added by naming where it leads: --alias-to.\n" +
 			"A directory in a file is edited by hand; list and show work there too.\n" +
 			"A running relay sees every change within a second, without a reload.",
-		Args: cobra.NoArgs,
+		Args: cobra.ArbitraryArgs,
 		RunE: needSubcommand,
 	}
 	cmd.AddCommand(a.mailboxAdd(), a.mailboxList(), a.mailboxShow(), a.mailboxSet(), a.mailboxRemove(), a.mailboxImport())

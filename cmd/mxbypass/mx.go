@@ -3,11 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -75,7 +72,7 @@ func (a *app) mxChecker(named bool, servers []string) (mx.Checker, error) {
 	}
 	checker := mx.Checker{Providers: providers}
 	options := mx.DNSOptions{}
-	if _, err := os.Stat(a.configFile); named || !errors.Is(err, fs.ErrNotExist) {
+	if named || !missing(a.configFile) {
 		c, err := a.loadConfig()
 		if err != nil {
 			return mx.Checker{}, err

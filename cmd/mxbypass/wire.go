@@ -146,15 +146,22 @@ func rulesOf(c *configs.Config) directory.Rules {
 
 // openDirectory opens the directory for reading: as it is, for the relay and for route.
 func openDirectory(ctx context.Context, c *configs.Config, log *slog.Logger) (directory.Reader, error) {
+	var d directory.Reader
+	var err error
 	if c.Directory.Driver == configs.DriverSQLite {
-		return sqldir.Open(ctx, sqldir.Options{
+		d, err = sqldir.Open(ctx, sqldir.Options{
 			Path:         c.Directory.Path,
 			CacheEntries: c.Directory.CacheEntries,
 			Rules:        rulesOf(c),
 			Log:          log,
 		})
+	} else {
+		d, err = file.Open(file.Options{Path: c.Directory.Path, Rules: rulesOf(c), Log: log})
 	}
-	return file.Open(file.Options{Path: c.Directory.Path, Rules: rulesOf(c), Log: log})
+	if err != nil {
+		return nil, withRemedy(c, err)
+	}
+	return d, nil
 }
 
 // openRouter opens all that a decision needs, and notes it in opened. With a patience of 0 the router has its own.

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// needSubcommand is the RunE of commands that only hold others, with any arguments: what is written wrongly is named with
+// the commands that look like it.
+func needSubcommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		_ = cmd.Help()
+		return exit(exitUsage, nil)
+	}
+	cmd.SuggestionsMinimumDistance = 2 // letters
+	did := ""
+	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+		did = fmt.Sprintf("; did you mean %s?", strings.Join(similar, " or "))
+	}
+	return exit(exitUsage, fmt.Errorf("unknown command %q for %s%s (%[2]s --help lists them)", args[0], cmd.CommandPath(), did))
+}
+
+// withUsage adds how the command is written to what the parser of the command line says.
+func withUsage(cmd *cobra.Command, err error) error {
+	var ours *exitError
+	if err == nil || errors.As(err, &ours) {
+		return err
+	}
+	return exit(exitUsage, fmt.Errorf("%w\nusage: %s (%s --help tells more)", err, cmd.UseLine(), cmd.CommandPath()))
+}
