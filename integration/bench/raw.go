@@ -10,7 +10,7 @@ import (
 )
 
 // rawWay is the way of the bare loop that does what the relay does with a group of messages, on this file system.
-const rawWay = "ordered-leader-mixed"
+const rawWay = "ordered-leader-one"
 
 var rawRate = regexp.MustCompile(`([0-9]+) msg/s`)
 

@@ -37,27 +37,29 @@
 //
 // # Why so
 //
-// Bare loops on a virtual machine with two cores shared with others, 10 KiB (integration/bench/durability; messages
-// per second, the best of three to eight rounds; in brackets the CPU milliseconds per message):
+// Bare loops on a virtual machine with two cores, 10 KiB, a fresh file system for each round, medians of three rounds
+// (integration/bench/durability; messages per second; in brackets the CPU milliseconds per message). W/F is the number
+// of writers and of folders:
 //
-//	                                             50 writers, 50 folders    50 writers, 1      1 writer, p50
-//	ext4  fsync file, rename, fsync folder          6,665  (0.11)           7,536  (0.11)     1,105  0.88 ms
-//	      the same, folder or syncfs shared         6,078  (0.13)           7,236  (0.11)       917  1.07 ms
-//	      syncfs, rename all, fsync folders         6,433  (0.08)           3,427  (0.09)       393  1.18 ms
-//	      O_TMPFILE, linkat, fsync (may be partial) 7,566  (0.12)           6,403  (0.12)     1,730  0.55 ms
-//	      rename, one syncfs (may be partial)       9,461  (0.07)          10,815  (0.07)       975  1.00 ms
-//	      ordered data, one syncfs                  7,476  (0.11)          10,869  (0.08)     1,225  0.79 ms
-//	      ordered data, own fsync of folder         7,428  (0.11)           8,741  (0.09)     1,692  0.57 ms
-//	    * ordered data, leader waits, fsync folders 7,681  (0.08)          12,889  (0.07)     1,368  0.61 ms
-//	XFS   fsync file, rename, fsync folder         10,041  (0.09)           8,188  (0.11)     1,324  0.73 ms
-//	    * ordered data, leader waits, fsync folders 15,312 (0.06)           8,560  (0.08)     1,901  0.43 ms
-//	btrfs fsync file, rename, fsync folder          1,120  (0.35)           1,260  (0.42)       658  1.49 ms
-//	    * syncfs, rename all, syncfs or folder      2,509  (0.21)           4,301  (0.16)       490  2.04 ms
+//	                                             50/50           15/50          50/1            1/1, p50
+//	ext4  fsync file, rename, fsync folder       7,026 (0.11)   6,405 (0.10)    8,113 (0.10)  1,040  1.01 ms
+//	      syncfs, rename all, fsync folders      8,471 (0.06)   5,048 (0.07)   11,278 (0.05)    896  1.08 ms
+//	      O_TMPFILE, linkat, fsync (partial?)   11,494 (0.08)  10,022 (0.08)   10,986 (0.08)  2,123  0.46 ms
+//	      rename, one syncfs (partial?)          7,485 (0.06)   7,174 (0.06)   14,771 (0.05)  1,216  0.79 ms
+//	      ordered data, one syncfs               6,795 (0.09)   6,548 (0.10)   10,920 (0.08)  1,529  0.60 ms
+//	      the same, the leader waits for data    9,298 (0.07)   5,978 (0.08)   12,083 (0.07)  1,719  0.57 ms
+//	      the same, fsync of every folder        9,764 (0.07)   6,677 (0.08)   14,174 (0.06)  2,159  0.44 ms
+//	    * the same, fsync of the last folder    12,635 (0.06)   9,064 (0.07)   13,837 (0.06)  2,144  0.43 ms
+//	XFS   fsync file, rename, fsync folder       6,806 (0.10)                   8,649 (0.10)  1,255  0.80 ms
+//	      ordered data, leader, every folder    10,037 (0.06)                  12,018 (0.08)  2,155  0.46 ms
+//	    * ordered data, leader, last folder     14,998 (0.06)                  14,144 (0.07)  2,252  0.43 ms
+//	btrfs fsync file, rename, fsync folder       1,120 (0.35)                   1,260 (0.42)    658  1.49 ms
+//	    * syncfs, rename all, syncfs or folder   2,509 (0.21)                   4,301 (0.16)    490  2.04 ms
 //
-// Single rounds differ by half and more on such a machine; what decided is what held in every comparison side by
-// side: one journal commit instead of two halves the latency of a single session; waiting in the leader instead of in
-// every writer saves a third of the CPU; syncfs waits for what others write meanwhile and writes the metadata a
-// second time (its checkpoint), which fsync of the folders does not. Two groups in flight gained nothing. io_uring
-// was left out: the group has a handful of system calls that block, and each would be handed to a kernel thread just
-// the same. Large files (over 128 KiB) are waited for by their writers, so that small ones need not wait behind them.
+// The ways marked "partial?" may show half a message in new/ after a crash. btrfs was measured on a busier machine.
+// One journal commit instead of two halves the latency of a single session; waiting in the leader saves CPU; every
+// further fsync of a folder is one more flush of the device; syncfs waits for what others write meanwhile and writes
+// the metadata a second time. Two groups in flight gained nothing. io_uring was left out: a group has a handful of
+// system calls that block, and each would be handed to a kernel thread just the same. Large files (over 128 KiB) are
+// waited for by their writers, so that small ones need not wait behind them.
 package maildir
