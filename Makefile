@@ -36,6 +36,7 @@ peers:
 
 bench: peers build
 	$(GO) run ./integration/bench
+	$(GO) test ./mailbox/directory/sqldir -run '^$$' -bench Million -benchtime 1x
 
 lint:
 	$(GO) run $(LINT) run ./...
