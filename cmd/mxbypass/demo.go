@@ -117,8 +117,8 @@ func demoDir(dir string) (path string, fresh bool, err error) {
 	return path, false, os.MkdirAll(path, 0o755)
 }
 
-// writeDemo puts configuration and directory into the folder. A directory that is there already is somebody's work, and so
-// is a configuration that is not of an earlier demo.
+// writeDemo puts configuration and directory into the folder. A directory that is there already is somebody's work, and
+// so is a configuration that is not of an earlier demo.
 func writeDemo(dir, listen, dns string) error {
 	text, err := configs.Demo.ReadFile("demo/mxbypass.toml")
 	if err != nil {

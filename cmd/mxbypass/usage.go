@@ -8,19 +8,19 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// needSubcommand is the RunE of commands that only hold others, with any arguments: what is written wrongly is named with
-// the commands that look like it.
+// needSubcommand is the RunE of commands that only hold others. With an argument that names none of them it tells those
+// that look like it.
 func needSubcommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		_ = cmd.Help()
 		return exit(exitUsage, nil)
 	}
 	cmd.SuggestionsMinimumDistance = 2 // letters
-	did := ""
+	name, did := cmd.CommandPath(), ""
 	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
 		did = fmt.Sprintf("; did you mean %s?", strings.Join(similar, " or "))
 	}
-	return exit(exitUsage, fmt.Errorf("unknown command %q for %s%s (%[2]s --help lists them)", args[0], cmd.CommandPath(), did))
+	return exit(exitUsage, fmt.Errorf("unknown command %q for %s%s (%[2]s --help lists them)", args[0], name, did))
 }
 
 // withUsage adds how the command is written to what the parser of the command line says.
