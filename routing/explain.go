@@ -135,6 +135,7 @@ func reason(err error) string {
 		{mailbox.ErrDisabled, "disabled"},
 		{mailbox.ErrAliasLoop, "alias_loop"},
 		{ErrNotHosted, "not_hosted"},
+		{ErrBypassOff, "bypass_off"},
 		{ErrNotServed, "not_served"},
 		{ErrNotGateway, "not_gateway"},
 		{ErrNested, "nested"},

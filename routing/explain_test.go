@@ -127,7 +127,7 @@ func TestReasons(t *testing.T) {
 	for err, want := range map[error]string{
 		mailbox.ErrNoMailbox: "no_mailbox", mailbox.ErrSyntax: "syntax", mailbox.ErrTooLong: "too_long",
 		mailbox.ErrDisabled: "disabled", mailbox.ErrAliasLoop: "alias_loop", mailbox.ErrUnavailable: "unavailable",
-		routing.ErrNotHosted: "not_hosted", routing.ErrNotServed: "not_served", routing.ErrNotGateway: "not_gateway",
+		routing.ErrNotHosted: "not_hosted", routing.ErrBypassOff: "bypass_off", routing.ErrNotServed: "not_served", routing.ErrNotGateway: "not_gateway",
 		routing.ErrNested: "nested", routing.ErrRelayDenied: "relay_denied", routing.ErrCannotRelay: "cannot_relay",
 		routing.ErrMXUnknown: "mx_unknown", errDown: "unavailable",
 	} {

@@ -126,7 +126,7 @@ func TestNeverAnOpenRelay(t *testing.T) {
 	}
 	// The property says nothing unless every kind of answer was met.
 	for _, outcome := range []string{
-		"no path", "bypass deliver ", "bypass refuse no_mailbox", "bypass refuse not_hosted", "bypass refuse not_served",
+		"no path", "bypass deliver ", "bypass refuse no_mailbox", "bypass refuse not_hosted", "bypass refuse bypass_off", "bypass refuse not_served",
 		"bypass defer disabled", "bypass defer unavailable", "plain refuse nested", "plain refuse syntax", "plain deliver ",
 		"plain refuse no_mailbox", "plain refuse not_gateway", "plain refuse relay_denied", "plain defer cannot_relay",
 		"plain defer mx_unknown", "plain defer disabled", "plain defer unavailable",

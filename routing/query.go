@@ -37,7 +37,7 @@ func (q *query) bypass(ctx context.Context, b Bypass) ([]mailbox.Recipient, erro
 		return nil, err
 	case !d.Bypass:
 		q.say("domain", "%s is hosted here, but it may not be reached by bypass addresses", d.Name.ASCII())
-		return nil, ErrNotHosted
+		return nil, ErrBypassOff
 	case !b.Serves(d.Site):
 		q.say("gateway", "%s is hosted in site %s, which the gateway %s does not serve", d.Name.ASCII(), d.Site,
 			b.Gateway().ASCII())

@@ -12,8 +12,10 @@ import (
 
 // Errors of a route, beside those of package mailbox. Reasons for people are in the route's steps.
 var (
-	// ErrNotHosted: the domain of a bypass address is not hosted here, or it may not be bypassed to. Final.
+	// ErrNotHosted: the domain of a bypass address is not hosted here. Final.
 	ErrNotHosted = errors.New("domain not hosted here")
+	// ErrBypassOff: the domain is hosted, and its operator does not want it to be bypassed to. Final.
+	ErrBypassOff = errors.New("bypass is off for this domain")
 	// ErrNotServed: the domain is hosted, in a site that this gateway does not serve. Final.
 	ErrNotServed = errors.New("domain not served by this gateway")
 	// ErrNotGateway: a bypass address under a host that is no gateway (or an address literal). Final.

@@ -82,7 +82,7 @@ func (tx *transaction) abandon(ctx context.Context) {
 	var err error
 	if l.keys, err = tx.keys(l.held); err != nil {
 		l.keys = nil
-		tx.d.log.Error("a late delivery cannot be remembered, the client may deliver twice", "msg", tx.m.ID, "error", err)
+		tx.d.log.Error("a late delivery cannot be remembered, the client may deliver twice", "id", tx.m.ID, "error", err)
 	}
 	tx.d.ledger.hold(l.keys)
 	if tx.each {
@@ -108,7 +108,7 @@ func (tx *transaction) finishLate() {
 	}
 	tx.remember(have)
 	tx.d.ledger.settle(l.keys)
-	tx.d.log.Warn("a store was late", "msg", tx.m.ID, "mailboxes", len(l.held), "delivered", len(have))
+	tx.d.log.Warn("a store was late", "id", tx.m.ID, "mailboxes", len(l.held), "delivered", len(have))
 }
 
 // which gives the units that is holds for. It runs under mu, as all that follows.
@@ -133,7 +133,7 @@ func (tx *transaction) remember(units []int) {
 		err = tx.d.ledger.add(keys)
 	}
 	if err != nil {
-		tx.d.log.Error("a delivery cannot be remembered, the client may deliver twice", "msg", tx.m.ID, "error", err)
+		tx.d.log.Error("a delivery cannot be remembered, the client may deliver twice", "id", tx.m.ID, "error", err)
 	}
 }
 

@@ -63,7 +63,7 @@ func (c *Conn) Routed(msg string, from mailbox.Address, r routing.Route) {
 	if !c.enabled(slog.LevelInfo) {
 		return
 	}
-	a := append(make([]slog.Attr, 0, 10), slog.String("msg", msg), slog.String("from", clip(from.String())), to(r),
+	a := append(make([]slog.Attr, 0, 10), slog.String("id", msg), slog.String("from", clip(from.String())), to(r),
 		slog.String("action", string(r.Action)))
 	a = append(a, where(r)...)
 	if n := len(r.Steps); n > 0 {
@@ -76,7 +76,7 @@ func (c *Conn) Routed(msg string, from mailbox.Address, r routing.Route) {
 func (c *Conn) Received(m *mailbox.Message, recipients int, d time.Duration) {
 	c.messages.Add(1)
 	c.routes.Store(routedPerConn)
-	c.event(slog.LevelInfo, "received", slog.String("msg", m.ID), slog.String("from", clip(m.Reverse.String())),
+	c.event(slog.LevelInfo, "received", slog.String("id", m.ID), slog.String("from", clip(m.Reverse.String())),
 		slog.Int64("size", m.Content.Size()), slog.Int("recipients", recipients), took(d))
 }
 
@@ -85,7 +85,7 @@ func (c *Conn) Delivered(msg string, r routing.Route, d time.Duration) {
 	if !c.enabled(slog.LevelInfo) {
 		return
 	}
-	a := append(make([]slog.Attr, 0, 10), slog.String("msg", msg), to(r))
+	a := append(make([]slog.Attr, 0, 10), slog.String("id", msg), to(r))
 	a = append(a, mailboxes(r))
 	a = append(a, where(r)...)
 	c.event(slog.LevelInfo, "delivered", append(a, took(d))...)
@@ -94,7 +94,7 @@ func (c *Conn) Delivered(msg string, r routing.Route, d time.Duration) {
 // NotDelivered: the message was received, and this recipient does not have it: deferred or refused, as the reply says.
 // err has the detail that the client is not told.
 func (c *Conn) NotDelivered(msg string, r routing.Route, rep reply.Reply, err error) {
-	c.event(slog.LevelInfo, outcome(rep), slog.String("msg", msg), to(r), slog.String("stage", "delivery"),
+	c.event(slog.LevelInfo, outcome(rep), slog.String("id", msg), to(r), slog.String("stage", "delivery"),
 		slog.String("reply", clip(rep.String())), errorAttr(err))
 }
 
@@ -109,7 +109,7 @@ func (c *Conn) Refused(msg, stage, about string, rep reply.Reply, err error) {
 	if c.quiet && c.messages.Load() == 0 {
 		return
 	}
-	c.event(slog.LevelInfo, outcome(rep), optional("msg", msg), optional("to", about), slog.String("stage", stage),
+	c.event(slog.LevelInfo, outcome(rep), optional("id", msg), optional("to", about), slog.String("stage", stage),
 		slog.String("reply", clip(rep.String())), errorAttr(err))
 }
 

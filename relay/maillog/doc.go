@@ -5,11 +5,11 @@
 //	connected      info   conn client listener
 //	turned away    info   client listener reply (suppressed)
 //	greeted        debug  conn helo protocol
-//	routed         info   conn msg from to action site gateway mx provider why
-//	received       info   conn msg from size recipients duration
-//	delivered      info   conn msg to mailbox site gateway provider duration
-//	deferred       info   conn msg to stage reply error
-//	refused        info   conn msg to stage reply error
+//	routed         info   conn id from to action site gateway mx provider why
+//	received       info   conn id from size recipients duration
+//	delivered      info   conn id to mailbox site gateway provider duration
+//	deferred       info   conn id to stage reply error
+//	refused        info   conn id to stage reply error
 //	disconnected   info   conn messages refused (suppressed) duration
 //	started, reloaded, stopped, reload failed (error), suppressed (connections turned_away)
 //

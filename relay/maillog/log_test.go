@@ -124,14 +124,14 @@ func TestEvents(t *testing.T) {
 		`level=INFO msg=started version=1.0 listeners=[127.0.0.1:2525]`,
 		`level=INFO msg=connected conn=C1 client=192.0.2.7:4711 listener=127.0.0.1:2525`,
 		`level=DEBUG msg=greeted conn=C1 helo=client.example protocol=ESMTP`,
-		`level=INFO msg=routed conn=C1 msg=M1 from=a@client.example to=foobar%exemple.org@mx.host.test action=deliver ` +
+		`level=INFO msg=routed conn=C1 id=M1 from=a@client.example to=foobar%exemple.org@mx.host.test action=deliver ` +
 			`site=cloud gateway=mx.host.test mx=external provider="Google Workspace"`,
-		`level=INFO msg=refused conn=C1 msg=M1 to=nobody@exemple.org stage=RCPT reply="550 5.1.1 no such mailbox here" ` +
+		`level=INFO msg=refused conn=C1 id=M1 to=nobody@exemple.org stage=RCPT reply="550 5.1.1 no such mailbox here" ` +
 			`error="no such mailbox"`,
-		`level=INFO msg=received conn=C1 msg=M1 from=<> size=42 recipients=1 duration=0.0015`,
-		`level=INFO msg=delivered conn=C1 msg=M1 to=foobar%exemple.org@mx.host.test mailbox=foobar@exemple.org site=cloud ` +
+		`level=INFO msg=received conn=C1 id=M1 from=<> size=42 recipients=1 duration=0.0015`,
+		`level=INFO msg=delivered conn=C1 id=M1 to=foobar%exemple.org@mx.host.test mailbox=foobar@exemple.org site=cloud ` +
 			`gateway=mx.host.test mx=external provider="Google Workspace" duration=0.002`,
-		`level=INFO msg=deferred conn=C1 msg=M1 to=foobar%exemple.org@mx.host.test stage=delivery ` +
+		`level=INFO msg=deferred conn=C1 id=M1 to=foobar%exemple.org@mx.host.test stage=delivery ` +
 			`reply="452 4.2.2 the mailbox is full" error="cloud: mailbox full"`,
 		`level=INFO msg=disconnected conn=C1 messages=1 refused=1 duration=`,
 		`level=INFO msg="turned away" client=192.0.2.8:1 listener=127.0.0.1:2525 reply="421 4.3.2 too many connections, ` +

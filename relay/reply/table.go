@@ -60,6 +60,7 @@ var table = []row{
 
 	// Routes.
 	{routing.ErrNotHosted, 550, [3]int{5, 7, 1}, "the domain is not hosted here: a bypass address never relays"},
+	{routing.ErrBypassOff, 550, [3]int{5, 7, 1}, "the domain is hosted here, but may not be reached by bypass addresses"},
 	{routing.ErrNotServed, 550, [3]int{5, 7, 1}, "the domain is hosted, but not served by this gateway: " +
 		"use the gateway of its own server"},
 	{routing.ErrNotGateway, 550, [3]int{5, 7, 1}, "not a gateway of ours: a bypass address needs its exact name"},

@@ -36,6 +36,7 @@ var want = map[string]struct {
 	"mailbox.ErrInDoubt":     {mailbox.ErrInDoubt, "451 4.4.2"},
 
 	"routing.ErrNotHosted":   {routing.ErrNotHosted, "550 5.7.1"},
+	"routing.ErrBypassOff":   {routing.ErrBypassOff, "550 5.7.1"},
 	"routing.ErrNotServed":   {routing.ErrNotServed, "550 5.7.1"},
 	"routing.ErrNotGateway":  {routing.ErrNotGateway, "550 5.7.1"},
 	"routing.ErrNested":      {routing.ErrNested, "550 5.7.1"},
