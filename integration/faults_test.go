@@ -143,7 +143,7 @@ func TestInjectedErrors(t *testing.T) {
 		t.Run(fmt.Sprintf("%s %s ext4=%v", fault.calls, fault.errno, fault.ext4), func(t *testing.T) {
 			mail := filepath.Join(t.TempDir(), "mail")
 			if fault.ext4 {
-				journaledExt4(t, mail)
+				freshDisk(t, mail, "ext4")
 			}
 			s := start(t, settings{mail: mail})
 			wantReply(t, s.deliver(t, box, "Subject: before\r\n\r\nx\r\n"), "250")
@@ -161,23 +161,27 @@ func TestInjectedErrors(t *testing.T) {
 	}
 }
 
-// journaledExt4 mounts a new, small ext4 until the end of the test.
-func journaledExt4(t *testing.T, dir string) {
+// freshDisk mounts a new file system until the end of the test; again mounts it once more, as after a reboot.
+func freshDisk(t *testing.T, dir, kind string) (again func()) {
 	t.Helper()
 	image := dir + ".img"
-	must(t, os.MkdirAll(dir, 0o755))
-	must(t, os.WriteFile(image, nil, 0o600))
-	must(t, os.Truncate(image, 64<<20))
-	for _, args := range [][]string{{"mkfs.ext4", "-q", "-F", image}, {"mount", "-o", "loop", image, dir}} {
+	run := func(args ...string) {
+		t.Helper()
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v: %s", args, err, out)
 		}
 	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
-		}
-	})
+	must(t, os.MkdirAll(dir, 0o755))
+	must(t, os.WriteFile(image, nil, 0o600))
+	must(t, os.Truncate(image, 320<<20))
+	run("mkfs."+kind, "-q", image)
+	run("mount", "-o", "loop", image, dir)
+	t.Cleanup(func() { run("umount", dir) })
+	return func() {
+		t.Helper()
+		run("umount", dir)
+		run("mount", "-o", "loop", image, dir)
+	}
 }
 
 // inject attaches strace to a process and makes the named system calls fail until detach is called.
