@@ -82,8 +82,11 @@ func isAtext(r rune) bool {
 // allowedRune refuses what no address may hold: controls, separators of lines and paragraphs, code points that are no
 // characters, and the replacement character that broken input turns into.
 func allowedRune(r rune) bool {
+	if r < utf8.RuneSelf { // nearly all of them
+		return r >= 0x20 && r != 0x7f
+	}
 	switch {
-	case r < 0x20, r == 0x7f, r == utf8.RuneError, unicode.IsControl(r):
+	case r == utf8.RuneError, unicode.IsControl(r):
 		return false
 	case unicode.In(r, unicode.Zl, unicode.Zp, unicode.Cs, unicode.Noncharacter_Code_Point):
 		return false

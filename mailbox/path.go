@@ -132,7 +132,7 @@ func parse(raw string, smtputf8 bool) (Path, error) {
 
 // ParseLocalPart checks a decoded local part: length, characters, form C.
 func ParseLocalPart(s string) (LocalPart, error) {
-	if len(s) <= MaxPath { // form C of more is not worth the work
+	if len(s) <= MaxPath && !isASCII(s) { // ASCII is in form C; that of more is not worth the work
 		s = norm.NFC.String(s)
 	}
 	switch {
