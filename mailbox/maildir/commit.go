@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -14,6 +15,9 @@ import (
 const (
 	// few is up to how many files or folders of a group are fsynced one after the other where syncfs may be used.
 	few = 8
+	// quietTurns is how many turns without a newcomer end the gathering of a group. One turn gained 4 % of the rate of 50
+	// sessions, these 7 %, and a single session lost nothing.
+	quietTurns = 4
 	// parallelFsyncs is how many folders are fsynced at once where it may not.
 	parallelFsyncs = 8
 )
@@ -120,6 +124,7 @@ func (k *committer) submit(copies []*fileCopy) *request {
 // lead commits group after group until nobody waits.
 func (k *committer) lead() {
 	for {
+		k.gather()
 		k.queue.Lock()
 		group := k.waiting
 		k.waiting = nil
@@ -130,6 +135,20 @@ func (k *committer) lead() {
 		}
 		k.queue.Unlock()
 		k.commit(group)
+	}
+}
+
+// gather lets those run first who can: on a busy machine many are about to join, and a commit costs the same for all of
+// them. It ends when a few turns have brought nobody, at once on an idle machine.
+func (k *committer) gather() {
+	for seen, quiet := 0, 0; quiet < quietTurns; quiet++ {
+		k.queue.Lock()
+		n := len(k.waiting)
+		k.queue.Unlock()
+		if n > seen {
+			seen, quiet = n, -1
+		}
+		runtime.Gosched()
 	}
 }
 
