@@ -20,14 +20,15 @@ import (
 type namer struct {
 	clock  func() time.Time
 	serial atomic.Uint64
-	middle string // of the process and the store
+	pid    int64
+	middle string // of the store
 	host   string
 }
 
 func newNamer(hostname string, clock func() time.Time) *namer {
 	var random [8]byte
 	rand.Read(random[:]) // never fails
-	return &namer{clock: clock, middle: hex.EncodeToString(random[:]), host: escapeHost(hostname)}
+	return &namer{clock: clock, pid: int64(os.Getpid()), middle: hex.EncodeToString(random[:]), host: escapeHost(hostname)}
 }
 
 func (n *namer) name(size int64) string {
@@ -37,7 +38,7 @@ func (n *namer) name(size int64) string {
 	b = append(b, ".M"...)
 	b = strconv.AppendInt(b, int64(now.Nanosecond()/1000), 10)
 	b = append(b, 'P')
-	b = strconv.AppendInt(b, int64(os.Getpid()), 10)
+	b = strconv.AppendInt(b, n.pid, 10)
 	b = append(b, 'Q')
 	b = strconv.AppendUint(b, n.serial.Add(1), 10)
 	b = append(b, 'R')
