@@ -131,8 +131,8 @@ func (q *query) relay(next string) {
 // final tells whether the answer will stay the same until somebody changes the configuration, the directory or the
 // address. Everything else, and everything unknown, is temporary.
 func final(err error) bool {
-	for _, e := range []error{mailbox.ErrNoMailbox, mailbox.ErrSyntax, mailbox.ErrTooLong, ErrNotHosted, ErrBypassOff, ErrNotServed,
-		ErrNotGateway, ErrNested, ErrRelayDenied} {
+	for _, e := range []error{mailbox.ErrNoMailbox, mailbox.ErrSyntax, mailbox.ErrTooLong, ErrNotHosted,
+		ErrBypassOff, ErrNotServed, ErrNotGateway, ErrNested, ErrRelayDenied} {
 		if errors.Is(err, e) {
 			return true
 		}
