@@ -272,7 +272,9 @@ func (r *Relay) Shutdown(ctx context.Context) error {
 	}
 	closeAll(r.sockets)
 	err = errors.Join(err, r.ledger.Close(), r.lock.Close())
-	r.log.Stopped(err)
+	if r.front != nil { // a relay that never served has no end to tell: its error goes to the caller alone
+		r.log.Stopped(err)
+	}
 	return err
 }
 

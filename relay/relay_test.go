@@ -57,8 +57,7 @@ func TestStartBindsAllOrNothing(t *testing.T) {
 	}
 	defer taken.Close()
 	used := Endpoint{"tcp", taken.Addr().String()}
-	r, _ := newRelay(t)
-	defer shutdown(t, r)
+	r, log := newRelay(t)
 	p, closed := parts(new(box), smtpOn(port(2), used))
 	err = r.Start(t.Context(), p)
 	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), used.Address) {
@@ -69,6 +68,13 @@ func TestStartBindsAllOrNothing(t *testing.T) {
 	}
 	if err := r.Start(t.Context(), Parts{}); err == nil {
 		t.Error("started without a listener")
+	}
+	shutdown(t, r)
+	if err := r.log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(log.String(), "stopped") {
+		t.Errorf("what never ran has stopped:\n%s", log)
 	}
 }
 

@@ -99,7 +99,8 @@ func (c *Conn) NotDelivered(msg string, r routing.Route, rep reply.Reply, err er
 }
 
 // Refused: a command, a recipient or a message was refused or deferred. stage is the command ("MAIL", "RCPT", "DATA");
-// about is what it was about (an address as the client wrote it), msg the identifier of the message; both may be empty.
+// about is what it was about (an address as the client wrote it), msg the identifier of the message. All three may be
+// empty: stage is when the line was no command at all.
 // Beyond the first ones of a connection they are counted.
 func (c *Conn) Refused(msg, stage, about string, rep reply.Reply, err error) {
 	if c.refused.Add(1) > refusedPerConn {
@@ -109,7 +110,7 @@ func (c *Conn) Refused(msg, stage, about string, rep reply.Reply, err error) {
 	if c.quiet && c.messages.Load() == 0 {
 		return
 	}
-	c.event(slog.LevelInfo, outcome(rep), optional("id", msg), optional("to", about), slog.String("stage", stage),
+	c.event(slog.LevelInfo, outcome(rep), optional("id", msg), optional("to", about), optional("stage", stage),
 		slog.String("reply", clip(rep.String())), errorAttr(err))
 }
 

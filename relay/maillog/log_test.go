@@ -103,6 +103,7 @@ func life(l *Log) {
 	c.Greeted("client.example", "ESMTP")
 	c.Routed("M1", address("a@client.example"), r)
 	c.Refused("M1", "RCPT", "nobody@exemple.org", reply.For(mailbox.ErrNoMailbox), mailbox.ErrNoMailbox)
+	c.Refused("", "", "", reply.For(mailbox.ErrSyntax), mailbox.ErrSyntax) // no command at all
 	c.Received(&mailbox.Message{ID: "M1", Content: content(42)}, 1, 1500*time.Microsecond)
 	c.Delivered("M1", r, 2*time.Millisecond)
 	c.NotDelivered("M1", r, reply.For(mailbox.ErrOverQuota), fmt.Errorf("cloud: %w", mailbox.ErrOverQuota))
@@ -128,12 +129,13 @@ func TestEvents(t *testing.T) {
 			`site=cloud gateway=mx.host.test mx=external provider="Google Workspace"`,
 		`level=INFO msg=refused conn=C1 id=M1 to=nobody@exemple.org stage=RCPT reply="550 5.1.1 no such mailbox here" ` +
 			`error="no such mailbox"`,
+		`level=INFO msg=refused conn=C1 reply="501 5.1.3 invalid address" error="invalid address"`,
 		`level=INFO msg=received conn=C1 id=M1 from=<> size=42 recipients=1 duration=0.0015`,
 		`level=INFO msg=delivered conn=C1 id=M1 to=foobar%exemple.org@mx.host.test mailbox=foobar@exemple.org site=cloud ` +
 			`gateway=mx.host.test mx=external provider="Google Workspace" duration=0.002`,
 		`level=INFO msg=deferred conn=C1 id=M1 to=foobar%exemple.org@mx.host.test stage=delivery ` +
 			`reply="452 4.2.2 the mailbox is full" error="cloud: mailbox full"`,
-		`level=INFO msg=disconnected conn=C1 messages=1 refused=1 duration=`,
+		`level=INFO msg=disconnected conn=C1 messages=1 refused=2 duration=`,
 		`level=INFO msg="turned away" client=192.0.2.8:1 listener=127.0.0.1:2525 reply="421 4.3.2 too many connections, ` +
 			`try again later"`,
 		`level=INFO msg=reloaded listeners=[127.0.0.1:2525]`,
