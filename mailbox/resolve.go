@@ -35,7 +35,7 @@ type Resolver struct {
 // Resolution is what an address leads to.
 type Resolution struct {
 	Recipients []Resolved // one or more, all different mailboxes; nil with an error
-	Steps      []string   // how it was found, in printable sentences; also with an error
+	Steps      []string   // how it was found, in printable sentences; with an error, the way up to it
 }
 
 // Resolved is one mailbox that an address leads to.
@@ -58,8 +58,7 @@ func (r Resolver) Domain(ctx context.Context, name DomainName) (Domain, error) {
 // [ErrDisabled] or [ErrAliasLoop]; any other error is temporary.
 func (r Resolver) Resolve(ctx context.Context, d Domain, local LocalPart) (Resolution, error) {
 	if d.Disabled {
-		return Resolution{Steps: []string{"domain " + d.Name.ASCII() + " is disabled"}},
-			fmt.Errorf("domain %s: %w", d.Name, ErrDisabled)
+		return Resolution{}, fmt.Errorf("domain %s: %w", d.Name, ErrDisabled)
 	}
 	asked := Address{local, d.Name}
 	entry, tag, err := r.find(ctx, asked)
@@ -68,10 +67,8 @@ func (r Resolver) Resolve(ctx context.Context, d Domain, local LocalPart) (Resol
 		return r.single(d, entry, tag)
 	case err == nil:
 		return r.followAll(ctx, d, entry, tag, nil)
-	case !errors.Is(err, ErrNoMailbox):
+	case !errors.Is(err, ErrNoMailbox), d.CatchAll.IsNull(), CheckMailboxName(local) != nil:
 		return Resolution{}, err
-	case d.CatchAll.IsNull() || CheckMailboxName(local) != nil:
-		return Resolution{Steps: []string{"no mailbox or alias " + asked.String()}}, err
 	}
 	return r.catchAll(ctx, d, asked)
 }
@@ -104,7 +101,7 @@ func (r Resolver) find(ctx context.Context, a Address) (Entry, LocalPart, error)
 func (r Resolver) single(d Domain, e Entry, tag LocalPart) (Resolution, error) {
 	got, err := r.resolved(d, e, tag)
 	if err != nil {
-		return Resolution{Steps: []string{"mailbox " + e.Address.String() + " cannot be used"}}, err
+		return Resolution{}, err
 	}
 	step := "mailbox " + e.Address.String()
 	if tag != "" {
@@ -161,20 +158,20 @@ type walk struct {
 func (w *walk) follow(ctx context.Context, d Domain, e Entry, tag LocalPart) error {
 	key := e.Address.Fold()
 	if slices.Contains(w.path, key) {
-		return w.fail(fmt.Errorf("%s: %w", e.Address, ErrAliasLoop))
+		return fmt.Errorf("%s: %w", e.Address, ErrAliasLoop)
 	}
 	if w.done[key] {
 		return nil
 	}
 	if len(w.path) > MaxAliasDepth || len(w.done) >= MaxAliasEntries {
-		return w.fail(fmt.Errorf("%s: %w: more than %d deep or %d addresses", e.Address, ErrAliasLoop, MaxAliasDepth,
-			MaxAliasEntries))
+		return fmt.Errorf("%s: %w: more than %d deep or %d addresses", e.Address, ErrAliasLoop, MaxAliasDepth,
+			MaxAliasEntries)
 	}
 	w.done[key] = true
 	if len(e.Alias) == 0 {
 		got, err := w.resolver.resolved(d, e, tag)
 		if err != nil {
-			return w.fail(err)
+			return err
 		}
 		w.steps = append(w.steps, "mailbox "+e.Address.String())
 		w.found = append(w.found, got)
@@ -185,7 +182,7 @@ func (w *walk) follow(ctx context.Context, d Domain, e Entry, tag LocalPart) err
 	for _, to := range e.Alias {
 		domain, entry, own, err := w.target(ctx, d, to)
 		if err != nil {
-			return w.fail(fmt.Errorf("alias %s: %w", e.Address, err))
+			return fmt.Errorf("alias %s: %w", e.Address, err)
 		}
 		if own == "" {
 			own = tag
@@ -225,10 +222,5 @@ func dangling(to Address, err error) error {
 	case errors.Is(err, ErrNoMailbox):
 		return fmt.Errorf("%w: it leads to %s, which does not exist", ErrUnavailable, to)
 	}
-	return err
-}
-
-func (w *walk) fail(err error) error {
-	w.steps = append(w.steps, err.Error())
 	return err
 }

@@ -77,7 +77,12 @@ func Explain(w io.Writer, r Route) error {
 		fmt.Fprintf(&b, "  %s: %s\n", e.Action, e.Error)
 	default:
 		for _, to := range e.Recipients {
-			fmt.Fprintf(&b, "  %s to %s in site %s", e.Action, to.Mailbox, to.Site)
+			fmt.Fprintf(&b, "  %s to %s", e.Action, to.Mailbox)
+			if to.Site == mailbox.SitePostmaster {
+				b.WriteString(", " + fallbackMailbox)
+			} else {
+				b.WriteString(" in site " + to.Site)
+			}
 			if to.Tag != "" {
 				fmt.Fprintf(&b, ", tag %s", to.Tag)
 			}
@@ -109,7 +114,11 @@ func (r Route) Short() string {
 			fmt.Fprintf(&b, " and %d more", len(r.Recipients)-i)
 			break
 		}
-		b.WriteString(" " + to.Mailbox.Address.String() + " (" + to.Mailbox.Site + ")")
+		site := to.Mailbox.Site
+		if site == mailbox.SitePostmaster {
+			site = fallbackMailbox
+		}
+		b.WriteString(" " + to.Mailbox.Address.String() + " (" + site + ")")
 	}
 	if r.Bypassed != nil {
 		b.WriteString(" bypassing " + string(r.Bypassed.Kind))
@@ -119,6 +128,9 @@ func (r Route) Short() string {
 	}
 	return b.String()
 }
+
+// fallbackMailbox says for people what machines read as the reserved site.
+const fallbackMailbox = "the fallback postmaster mailbox"
 
 // maxShort is how many mailboxes of an alias the log names.
 const maxShort = 3

@@ -44,9 +44,14 @@ func TestExplain(t *testing.T) {
     domain     x.test is not hosted here, and the client may not submit mail for elsewhere
 `, "refuse: relay access denied"},
 		{"Postmaster", `Postmaster
-  deliver to postmaster@own.host.test in site (postmaster)
-    postmaster mail to postmaster is always accepted: the fallback mailbox takes it
-`, "deliver postmaster@own.host.test ((postmaster))"},
+  deliver to postmaster@own.host.test, the fallback postmaster mailbox
+    postmaster mail to postmaster is always accepted: the fallback postmaster mailbox takes it
+`, "deliver postmaster@own.host.test (the fallback postmaster mailbox)"},
+		{"nobody@exemple.org", `nobody@exemple.org
+  refuse: no such mailbox
+    domain     exemple.org is hosted in site cloud, policy local
+    directory  no mailbox or alias nobody@exemple.org
+`, "refuse: no such mailbox"},
 	} {
 		route := r.Route(context.Background(), forward(t, c.path), anybody)
 		if diff := cmp.Diff(c.people, explained(route)); diff != "" {
@@ -75,6 +80,10 @@ func TestExplainMX(t *testing.T) {
 		{mx.State{Kind: mx.Unknown},
 			"d.test has an unknown MX state, because DNS failed: only a mailbox that is here can be told",
 			"d.test has an unknown MX state: bypassed"},
+		{mx.State{Kind: mx.Unknown, Err: errors.Join(errors.New("127.0.0.1:53: SERVFAIL"), errors.New("[::1]:53: \x1btimeout"))},
+			"d.test has an unknown MX state (127.0.0.1:53: SERVFAIL; [::1]:53: \ufffdtimeout), because DNS failed: " +
+				"only a mailbox that is here can be told",
+			"d.test has an unknown MX state (127.0.0.1:53: SERVFAIL; [::1]:53: \ufffdtimeout): bypassed"},
 		{mx.State{Kind: mx.External, Provider: "Gandi", Stale: true},
 			"d.test is external (Gandi) by an answer past its time: its mail is kept elsewhere, but for mailboxes that are here",
 			"d.test is external (Gandi) by an answer past its time: bypassed"},

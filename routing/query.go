@@ -190,7 +190,11 @@ func (q *query) find(ctx context.Context, d mailbox.Domain, local mailbox.LocalP
 	if err == nil {
 		return recipients, nil
 	}
-	q.say("directory", "%s", err.Error())
+	if errors.Is(err, mailbox.ErrNoMailbox) {
+		q.say("directory", "no mailbox or alias %s@%s", string(local), d.Name.ASCII())
+	} else {
+		q.say("directory", "%s", err.Error())
+	}
 	known := errors.Is(err, mailbox.ErrNoMailbox) || errors.Is(err, mailbox.ErrDisabled) ||
 		errors.Is(err, mailbox.ErrAliasLoop)
 	if known && isPostmaster(local) {
@@ -245,7 +249,7 @@ func (q *query) fallback(ctx context.Context) []mailbox.Recipient {
 		q.say("postmaster", "the configured mailbox %s@%s cannot take it: %s", string(a.Local), a.Domain.ASCII(),
 			err.Error())
 	}
-	q.say("postmaster", "mail to postmaster is always accepted: the fallback mailbox takes it")
+	q.say("postmaster", "mail to postmaster is always accepted: the fallback postmaster mailbox takes it")
 	address := mailbox.Address{Local: postmaster, Domain: q.hostname}
 	return []mailbox.Recipient{{
 		Mailbox:   mailbox.Mailbox{Address: address, Site: mailbox.SitePostmaster},

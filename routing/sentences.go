@@ -2,6 +2,7 @@ package routing
 
 import (
 	"context"
+	"strings"
 
 	"mxbypass/mailbox"
 	"mxbypass/routing/mx"
@@ -55,6 +56,9 @@ func describe(state mx.State) string {
 		words = "has no MX"
 	case mx.Unknown:
 		words = "has an unknown MX state"
+		if state.Err != nil {
+			words += " (" + oneLine(state.Err) + ")"
+		}
 	default:
 		words = "is " + string(state.Kind)
 	}
@@ -66,6 +70,9 @@ func describe(state mx.State) string {
 	}
 	return words
 }
+
+// oneLine gives an error that may be several ones, each in a line of its own.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func (q *query) sayHosted(d mailbox.Domain) {
 	q.say("domain", "%s is hosted in site %s, policy %s", d.Name.ASCII(), d.Site, string(d.MX))
