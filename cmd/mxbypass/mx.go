@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -140,6 +141,9 @@ func (a *app) mxPlan(providers mx.Providers, name, word string, asJSON bool) err
 		return exit(exitUsage, fmt.Errorf("%s: %w (mxbypass mx plan lists them)", word, err))
 	}
 	plan, err := provider.Plan(domain)
+	if errors.Is(err, mx.ErrNoPlan) {
+		err = fmt.Errorf("%w: the provider's own panel tells the host names to set for %s", err, domain)
+	}
 	if err != nil {
 		return exit(exitUsage, err)
 	}
@@ -153,6 +157,8 @@ func (a *app) mxPlan(providers mx.Providers, name, word string, asJSON bool) err
 		fmt.Fprint(&b, "\nor instead\n\n")
 		printPlanned(&b, plan.Alternative)
 	}
+	fmt.Fprintf(&b, "\nWhere a form asks for the host name of a record, write @ or leave it empty: %s there usually makes\n"+
+		"records for %[1]s.%[1]s.\n", domain)
 	if provider.Note != "" {
 		fmt.Fprintf(&b, "\n%s\n", provider.Note)
 	}
