@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -178,19 +179,11 @@ func (d *document) report(offset int, path, format string, args ...any) {
 	d.problems = append(d.problems, Problem{d.name, line, column, withoutIndexes(path), fmt.Sprintf(format, args...)})
 }
 
+// indexes are what element adds to a path. Another bracket belongs to the key.
+var indexes = regexp.MustCompile(`\[[0-9]+\]`)
+
 // withoutIndexes turns a path into the key as people know it.
-func withoutIndexes(path string) string {
-	var b strings.Builder
-	for path != "" {
-		before, rest, found := strings.Cut(path, "[")
-		b.WriteString(before)
-		if !found {
-			break
-		}
-		_, path, _ = strings.Cut(rest, "]")
-	}
-	return b.String()
-}
+func withoutIndexes(path string) string { return indexes.ReplaceAllString(path, "") }
 
 // line is where a path stands, for a problem somewhere else that is about it as well.
 func (d *document) line(path string) int {
