@@ -127,6 +127,9 @@ func (a *app) rootCommand() *cobra.Command {
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
+	root.Version = readVersions().Version // for --version, which says what the subcommand does
+	root.SetVersionTemplate(readVersions().String())
+	root.SetHelpCommand(helpCommand(root))
 	root.PersistentFlags().StringVarP(&a.configFile, "config", "c", defaultConfig, "configuration `file`")
 	root.AddCommand(
 		a.serveCommand(),

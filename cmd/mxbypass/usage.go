@@ -23,6 +23,25 @@ func needSubcommand(cmd *cobra.Command, args []string) error {
 	return exit(exitUsage, fmt.Errorf("unknown command %q for %s%s (%[2]s --help lists them)", args[0], name, did))
 }
 
+// helpCommand replaces the one of cobra, whose exit code is 0 also for a command that there is not.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Tell how a command is written",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil {
+				return exit(exitUsage, err)
+			}
+			if len(rest) > 0 {
+				return needSubcommand(cmd, rest)
+			}
+			cmd.InitDefaultHelpFlag() // which its help shows
+			return cmd.Help()
+		},
+	}
+}
+
 // withUsage adds how the command is written to what the parser of the command line says.
 func withUsage(cmd *cobra.Command, err error) error {
 	var ours *exitError

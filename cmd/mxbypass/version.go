@@ -33,6 +33,10 @@ func readVersions() versions {
 	return v
 }
 
+func (v versions) String() string {
+	return fmt.Sprintf("mxbypass %s\ncommit %s\n%s\n", v.Version, v.Commit, v.Go)
+}
+
 func (a *app) versionCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
@@ -44,8 +48,7 @@ func (a *app) versionCommand() *cobra.Command {
 			if asJSON {
 				return a.printJSON(v)
 			}
-			fmt.Fprintf(a.out, "mxbypass %s\ncommit %s\n%s\n", v.Version, v.Commit, v.Go)
-			return nil
+			return a.printText(v.String())
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "for machines")
