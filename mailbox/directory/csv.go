@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"mxbypass/mailbox"
@@ -81,7 +82,10 @@ func (c *csvReader) header(text string) error {
 		name := strings.ToLower(strings.TrimSpace(f))
 		switch {
 		case !slices.Contains(Columns, name):
-			return fmt.Errorf("unknown column %q; there are %s", mailbox.Printable(f), strings.Join(Columns, ", "))
+			if len(fields) == 1 && strings.ContainsAny(f, ";\t") {
+				return fmt.Errorf("unknown column %s; commas are wanted between the columns", shown(f))
+			}
+			return fmt.Errorf("unknown column %s; there are %s", shown(f), strings.Join(Columns, ", "))
 		case slices.Contains(c.columns, name):
 			return fmt.Errorf("column %q is there twice", name)
 		}
@@ -154,7 +158,7 @@ func parseRow(v map[string]string) (row Row, err error) {
 	}
 	row.Site, row.MX = v["site"], mailbox.MXPolicy(v["mx"])
 	if row.MX != "" && !row.MX.Valid() {
-		return Row{}, fmt.Errorf("mx: %q is none of auto, local, external, split", mailbox.Printable(v["mx"]))
+		return Row{}, fmt.Errorf("mx: %s is none of auto, local, external, split", shown(v["mx"]))
 	}
 	if all := v["catch_all"]; all != "" {
 		if row.CatchAll, err = mailbox.ParseAddress(all); err != nil {
@@ -172,6 +176,22 @@ func parseAddressOrDomain(s string) (mailbox.Address, error) {
 	return mailbox.Address{Domain: d}, err
 }
 
+// maxShown is how many characters of a wrong field an error shows.
+const maxShown = 80
+
+// shown quotes a wrong field for an error: printable, and no longer than somebody reads.
+func shown(field string) string {
+	cut := ""
+	n := 0
+	for i := range field {
+		if n++; n > maxShown {
+			field, cut = field[:i], "..."
+			break
+		}
+	}
+	return strconv.Quote(mailbox.Printable(field)) + cut
+}
+
 // parseYes reads yes or no; nothing gives what is usual.
 func parseYes(s string, usual *bool) (*bool, error) {
 	var b bool
@@ -182,7 +202,7 @@ func parseYes(s string, usual *bool) (*bool, error) {
 		b = true
 	case "no", "false", "0":
 	default:
-		return nil, fmt.Errorf("%q is neither yes nor no", mailbox.Printable(s))
+		return nil, fmt.Errorf("%s is neither yes nor no", shown(s))
 	}
 	return &b, nil
 }
