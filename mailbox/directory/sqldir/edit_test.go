@@ -1,6 +1,7 @@
 package sqldir_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -159,6 +160,9 @@ cloud,one.test,
 		if _, ok := lines[n]; !ok {
 			t.Errorf("line %d was not named", n)
 		}
+	}
+	if got, want := fmt.Sprint(lines[5]), `domain one.test is in site "cloud", the line says "vps42"`; got != want {
+		t.Errorf("line 5: %s, want %s", got, want)
 	}
 	if report.Bad != len(bad) || len(lines) != len(bad) {
 		t.Errorf("%d bad lines, want %d: %v", report.Bad, len(bad), lines)

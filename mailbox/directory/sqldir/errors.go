@@ -2,7 +2,9 @@ package sqldir
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"path/filepath"
 
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -20,7 +22,7 @@ func (m meaning) Is(target error) bool { return target == m.kind }
 
 // classify gives an error of SQLite or of the file system its meaning. What it has no better word for is
 // mailbox.ErrUnavailable.
-func classify(err error) error {
+func (d *Directory) classify(err error) error {
 	var e *sqlite.Error
 	switch {
 	case err == nil:
@@ -30,9 +32,14 @@ func classify(err error) error {
 	case !errors.As(err, &e):
 		return err
 	}
+	if e.Code() == sqlite3.SQLITE_READONLY_DIRECTORY {
+		return meaning{directory.ErrReadOnly, fmt.Errorf("SQLite makes files beside the database, and this user may not "+
+			"write to the folder %s: change its owner or its mode", filepath.Dir(d.o.Path))}
+	}
 	switch e.Code() & 0xff { // the primary code
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
-		return meaning{directory.ErrReadOnly, err}
+		return meaning{directory.ErrReadOnly, fmt.Errorf("this user may not write to %s, or to its -wal and -shm beside it: %w",
+			d.o.Path, err)}
 	case sqlite3.SQLITE_FULL:
 		return meaning{mailbox.ErrNoSpace, err}
 	}

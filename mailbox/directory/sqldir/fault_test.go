@@ -4,10 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"mxbypass/mailbox"
@@ -260,4 +263,44 @@ func TestImportThatIsCutShort(t *testing.T) {
 	_, err := d.Import(t.Context(), source, directory.ImportOptions{KeepGoing: true})
 	wantErr(t, err, failure)
 	wantContents(t, open(t, path), startContents...)
+}
+
+// SQLite makes files beside the database: who cannot is told which folder it is.
+func TestFolderThatCannotBeWritten(t *testing.T) {
+	_, path := filled(t, start)
+	copied := filepath.Join(t.TempDir(), "directory.db")
+	execute(t, path, "VACUUM INTO '"+copied+"'")
+	execute(t, copied, "PRAGMA journal_mode = WAL")
+	folder := filepath.Dir(copied)
+	for name, mode := range map[string]os.FileMode{copied: 0o666, folder: 0o555, filepath.Dir(folder): 0o755} {
+		if err := os.Chmod(name, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer asNobody(t)()
+	d, err := sqldir.Open(t.Context(), options(copied))
+	if err == nil {
+		t.Error(d.Close())
+	}
+	wantErr(t, err, directory.ErrReadOnly)
+	if text := fmt.Sprint(err); !strings.Contains(text, "the folder "+folder+": change its owner or its mode") {
+		t.Errorf("%q", text)
+	}
+}
+
+// asNobody takes from this thread what root may do with all files, until the function is called that it returns.
+func asNobody(t *testing.T) func() {
+	if os.Geteuid() != 0 {
+		return func() {}
+	}
+	runtime.LockOSThread()
+	if err := syscall.Setfsuid(65534); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := syscall.Setfsuid(0); err != nil {
+			t.Fatal(err)
+		}
+		runtime.UnlockOSThread()
+	}
 }

@@ -52,11 +52,11 @@ func (d *Directory) Import(ctx context.Context, from directory.Source, o directo
 func (d *Directory) tidy(ctx context.Context) error {
 	w, err := d.openWriter(ctx)
 	if err != nil {
-		return classify(err)
+		return d.classify(err)
 	}
 	// The answer tells whether a reader was in the way. Then SQLite does it later.
 	if _, err := w.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
-		return classify(err)
+		return d.classify(err)
 	}
 	return nil
 }
@@ -188,13 +188,13 @@ func (i *importer) enter(ctx context.Context, row directory.Row, alone bool) err
 func agrees(row directory.Row, d mailbox.Domain) error {
 	switch {
 	case row.Site != "" && row.Site != d.Site:
-		return directory.Invalidf("domain %s is in site %q", d.Name, d.Site)
+		return directory.Invalidf("domain %s is in site %q, the line says %.80q", d.Name, d.Site, row.Site)
 	case row.MX != "" && row.MX != d.MX:
-		return directory.Invalidf("domain %s has the MX policy %q", d.Name, d.MX)
+		return directory.Invalidf("domain %s has the MX policy %q, the line says %q", d.Name, d.MX, row.MX)
 	case row.Bypass != nil && *row.Bypass != d.Bypass:
-		return directory.Invalidf("domain %s has bypass %v", d.Name, d.Bypass)
+		return directory.Invalidf("domain %s has bypass %v, the line says %v", d.Name, d.Bypass, *row.Bypass)
 	case !row.CatchAll.IsNull() && row.CatchAll.Fold() != d.CatchAll.Fold():
-		return directory.Invalidf("domain %s has another catch-all", d.Name)
+		return directory.Invalidf("domain %s has another catch-all than %s", d.Name, row.CatchAll)
 	}
 	return nil
 }

@@ -52,11 +52,11 @@ func Open(ctx context.Context, o Options) (*Directory, error) {
 	}
 	d := &Directory{o: o, ended: make(chan struct{})}
 	if err := d.prepare(ctx); err != nil {
-		return nil, fmt.Errorf("directory %s: %w", o.Path, errors.Join(classify(err), d.closeWriter()))
+		return nil, fmt.Errorf("directory %s: %w", o.Path, errors.Join(d.classify(err), d.closeWriter()))
 	}
 	db, err := openDatabase(ctx, o.Path)
 	if err != nil {
-		return nil, fmt.Errorf("directory %s: %w", o.Path, errors.Join(classify(err), d.closeWriter()))
+		return nil, fmt.Errorf("directory %s: %w", o.Path, errors.Join(d.classify(err), d.closeWriter()))
 	}
 	d.db.Store(db)
 	d.age.started = time.Now()

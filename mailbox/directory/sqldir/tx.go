@@ -14,19 +14,19 @@ import (
 func (d *Directory) change(ctx context.Context, do func(*tx) error) error {
 	w, err := d.openWriter(ctx)
 	if err != nil {
-		return classify(err)
+		return d.classify(err)
 	}
 	begun, err := w.BeginTx(ctx, nil)
 	if err != nil {
-		return classify(err)
+		return d.classify(err)
 	}
 	defer begun.Rollback() //nolint:errcheck // after Commit there is nothing to roll back
 	t := &tx{tx: begun, rules: d.o.Rules, statements: map[string]*sql.Stmt{}}
 	if err := do(t); err != nil {
-		return classify(err)
+		return d.classify(err)
 	}
 	if err := begun.Commit(); err != nil {
-		return classify(err)
+		return d.classify(err)
 	}
 	d.age.changed()
 	return nil

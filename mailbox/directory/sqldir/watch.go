@@ -59,7 +59,7 @@ func (d *Directory) check(ctx context.Context) error {
 func (d *Directory) reopen(ctx context.Context, old *database) error {
 	db, err := openDatabase(ctx, d.o.Path)
 	if err != nil {
-		return classify(err)
+		return d.classify(err)
 	}
 	d.db.Store(db)
 	d.age.changed()
