@@ -132,7 +132,7 @@ func TestDovecot(t *testing.T) {
 				if name == "40 MiB" && way == "tcp" {
 					continue // once is enough
 				}
-				if !strings.HasSuffix(content, "\r\n") || strings.Contains(content, "every byte") {
+				if !strings.HasSuffix(content, "\r\n") {
 					continue // LMTP has no other end than a line's
 				}
 				wantReply(t, s.deliver(t, "foobar+tag%exemple.org@mx.host.test", content), "250 2.0.0 delivered to foobar+tag@exemple.org")
