@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,60 +19,18 @@ import (
 // them is what the injected faults below and the syscall order test of the store are for.)
 func TestKilledUnderLoad(t *testing.T) {
 	dir := t.TempDir()
-	acknowledged := map[string]bool{}
-	var mu sync.Mutex
+	var loads []*senders
 	for round := range 5 {
 		s := start(t, settings{dir: dir})
-		var clients sync.WaitGroup
-		enough := make(chan struct{})
-		for client := range 20 {
-			clients.Add(1)
-			go func() {
-				defer clients.Done()
-				c, _, err := peer.DialSMTP("tcp", s.Addr)
-				if err != nil {
-					return
-				}
-				defer c.Close()
-				if _, err := c.Cmd("EHLO client.test"); err != nil {
-					return
-				}
-				for i := 0; ; i++ {
-					id := fmt.Sprintf("round %d client %d message %d", round, client, i)
-					reply, err := c.Message("sender@client.test", box, "Subject: "+id+"\r\n\r\n"+strings.Repeat("x", 5000)+"\r\nend\r\n")
-					if err != nil || !strings.HasPrefix(reply, "250") {
-						return // killed
-					}
-					mu.Lock()
-					acknowledged[id] = true
-					if len(acknowledged) == 150*(round+1) {
-						close(enough)
-					}
-					mu.Unlock()
-				}
-			}()
-		}
-		select {
-		case <-enough:
-		case <-time.After(time.Minute):
-			t.Error("the clients were not served")
-		}
-		s.Kill()
-		clients.Wait()
+		load := s.send(20, 150, func(client, n int) (string, string, int) {
+			return fmt.Sprintf("round %d client %d message %d", round, client, n), box, 5000
+		})
+		load.until(t, s.Kill)
+		loads = append(loads, load)
 	}
-	found := map[string]int{}
-	for _, m := range inbox(t, filepath.Join(dir, "mail", "exemple.org", "foobar", "Maildir")) {
-		content := below(t, m)
-		id, _, _ := strings.Cut(strings.TrimPrefix(string(content), "Subject: "), "\r\n")
-		if !bytes.HasSuffix(content, []byte("\r\nend\r\n")) {
-			t.Errorf("half a message in the mailbox: %s", id)
-		}
-		found[id]++
-	}
-	for id := range acknowledged {
-		if found[id] != 1 {
-			t.Errorf("%s got a 250 and is %d times in the mailbox", id, found[id])
-		}
+	mails := inbox(t, filepath.Join(dir, "mail", "exemple.org", "foobar", "Maildir"))
+	for _, load := range loads {
+		load.arrived(t, mails)
 	}
 }
 

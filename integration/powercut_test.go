@@ -1,18 +1,13 @@
 package integration
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
-
-	"mxbypass/integration/peer"
 )
 
 // fsShutdown is FS_IOC_SHUTDOWN of ext4 and XFS; noLogFlush stops the file system where it stands, and nothing that is
@@ -43,69 +38,22 @@ func powerCut(t *testing.T, kind string, after int) {
 	}
 	s := start(t, settings{mail: mail, domains: "[[domain]]\nname = \"exemple.org\"\nsite = \"cloud\"\nmailboxes = [" +
 		strings.Join(names, ", ") + "]\n"})
-	var (
-		mu           sync.Mutex
-		acknowledged = map[string]bool{}
-		enough       = make(chan struct{})
-		done         sync.WaitGroup
-	)
-	for client := range clients {
-		done.Go(func() {
-			c, _, err := peer.DialSMTP("tcp", s.Addr)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer c.Close()
-			if _, err := c.Cmd("EHLO client.test"); err != nil {
-				t.Error(err)
-				return
-			}
-			for i := 0; ; i++ {
-				id := fmt.Sprintf("client %d message %d", client, i)
-				to := fmt.Sprintf("u%d%%exemple.org@mx.host.test", (client+i)%boxes)
-				size := 1000 + 40000*(i%5)*(client%2)
-				reply, err := c.Message("sender@client.test", to, "Subject: "+id+"\r\n\r\n"+strings.Repeat("x", size)+"\r\nend\r\n")
-				if err != nil || !strings.HasPrefix(reply, "250") {
-					return // the power is gone
-				}
-				mu.Lock()
-				acknowledged[id] = true
-				if len(acknowledged) == after {
-					close(enough)
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	select {
-	case <-enough:
-	case <-time.After(time.Minute):
-		t.Error("the clients were not served")
-	}
-	folder, err := os.Open(mail)
-	must(t, err)
-	must(t, unix.IoctlSetPointerInt(int(folder.Fd()), fsShutdown, noLogFlush))
-	must(t, folder.Close())
-	done.Wait()
+	load := s.send(clients, after, func(client, n int) (string, string, int) {
+		return fmt.Sprintf("client %d message %d", client, n),
+			fmt.Sprintf("u%d%%exemple.org@mx.host.test", (client+n)%boxes), 1000 + 40000*(n%5)*(client%2)
+	})
+	load.until(t, func() {
+		folder, err := os.Open(mail)
+		must(t, err)
+		must(t, unix.IoctlSetPointerInt(int(folder.Fd()), fsShutdown, noLogFlush))
+		must(t, folder.Close())
+	})
 	must(t, s.Close())
 	mountAgain()
 
-	found := map[string]int{}
+	var mails [][]byte
 	for i := range boxes {
-		for _, m := range s.inbox(t, fmt.Sprintf("u%d@exemple.org", i)) {
-			content := below(t, m)
-			id, _, _ := strings.Cut(strings.TrimPrefix(string(content), "Subject: "), "\r\n")
-			if !bytes.HasSuffix(content, []byte("\r\nend\r\n")) {
-				t.Errorf("half a message in the mailbox: %s", id)
-			}
-			found[id]++
-		}
+		mails = append(mails, s.inbox(t, fmt.Sprintf("u%d@exemple.org", i))...)
 	}
-	for id := range acknowledged {
-		if found[id] != 1 {
-			t.Errorf("%s got a 250 and is %d times in the mailbox", id, found[id])
-		}
-	}
-	t.Logf("%d acknowledged, %d found", len(acknowledged), len(found))
+	load.arrived(t, mails)
 }

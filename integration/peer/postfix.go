@@ -136,7 +136,7 @@ func reachable(dir string) error {
 		if err != nil {
 			return err
 		}
-		if m := info.Mode().Perm(); m&0o011 != 0o011 {
+		if m := info.Mode(); m&0o011 != 0o011 {
 			if err := os.Chmod(d, m|0o011); err != nil {
 				return err
 			}
