@@ -26,6 +26,7 @@ type Domain struct {
 	Bypass   bool     // may be reached by bypass addresses
 	Disabled bool     // all of its mailboxes are refused for now
 	CatchAll Address  // a mailbox of this directory that takes unknown local parts; null: none
+	External External // by which way its external mail leaves
 }
 
 // Entry is what a directory says about one local part of a hosted domain: a mailbox or an alias.
@@ -33,6 +34,7 @@ type Entry struct {
 	Address  Address   // as the directory writes it; its folded form is the key
 	Disabled bool      // a mailbox that is refused for now
 	Alias    []Address // where an alias leads; empty: this is a mailbox
+	Copies   []Address // of a mailbox: addresses that get its mail as well
 }
 
 // Directory knows the hosted domains, their mailboxes and aliases. It answers exact questions only; aliases,

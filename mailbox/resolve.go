@@ -34,8 +34,15 @@ type Resolver struct {
 
 // Resolution is what an address leads to.
 type Resolution struct {
-	Recipients []Resolved // one or more, all different mailboxes; nil with an error
+	Recipients []Resolved // all different mailboxes; nil with an error
+	Redirects  []Redirect // all different addresses elsewhere; with Recipients one or more; nil with an error
 	Steps      []string   // how it was found, in printable sentences; with an error, the way up to it
+}
+
+// Redirect is an address outside of the hosted domains that the directory sends mail to.
+type Redirect struct {
+	To   Address
+	From Address // the mailbox or alias that leads there, as the directory writes it
 }
 
 // Resolved is one mailbox that an address leads to.

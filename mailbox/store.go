@@ -13,6 +13,7 @@ type Recipient struct {
 	Original string    // the forward-path as the client wrote it, printable (X-Original-To)
 	// Delivered is the address for Delivered-To: the mailbox, with the tag where there was one. A loop is seen by it.
 	Delivered Address
+	Report    Report // what the client wants to be told about it
 }
 
 // Content is the message as the client sent it: header and body with CRLF line ends, dots unstuffed, nothing else
@@ -33,6 +34,9 @@ type Message struct {
 	UTF8     bool    // the client asked for SMTPUTF8: envelope or header may need it
 	Received []byte  // our Received field, with CRLF
 	Content  Content
+
+	Return     Return // RET: how much of it a report of failure brings back
+	EnvelopeID string // ENVID as the client wrote it: xtext, printable ASCII without spaces; empty: none
 }
 
 // TraceFor gives the header fields that we put on top of the content in the copy of r (RFC 5321 section 4.4):

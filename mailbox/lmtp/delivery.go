@@ -100,9 +100,9 @@ func isStale(ctx context.Context, c *smtpclient.Client, err error) bool {
 
 // mail gives what a transaction carries; see the package comment for the trace.
 func (s *Store) mail(m *mailbox.Message, to []mailbox.Recipient, c *smtpclient.Client) smtpclient.Mail {
-	mail := smtpclient.Mail{Message: m, To: make([]mailbox.Address, len(to))}
+	mail := smtpclient.Mail{Message: m, To: make([]smtpclient.Rcpt, len(to))}
 	for i, r := range to {
-		mail.To[i] = r.Delivered
+		mail.To[i] = smtpclient.Rcpt{Address: r.Delivered, Report: r.Report}
 	}
 	if len(to) == 1 {
 		original := mailbox.Printable(to[0].Original)

@@ -3,9 +3,11 @@ package smtpclient
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -33,13 +35,14 @@ type Timeouts struct {
 	DataStart time.Duration // from DATA to its answer
 	DataBlock time.Duration // each write of up to 64 KiB: rolls with progress
 	DataEnd   time.Duration // from the final dot to each answer
+	TLS       time.Duration // STARTTLS and the handshake
 	Reset     time.Duration // RSET, from when the connection is used again
 }
 
 // DefaultTimeouts are those of RFC 5321, which has none for connecting and RSET.
 func DefaultTimeouts() Timeouts {
 	return Timeouts{Connect: 30 * time.Second, Greeting: 5 * time.Minute, Hello: 5 * time.Minute, Mail: 5 * time.Minute,
-		Rcpt: 5 * time.Minute, DataStart: 2 * time.Minute, DataBlock: 3 * time.Minute, DataEnd: 10 * time.Minute,
+		Rcpt: 5 * time.Minute, DataStart: 2 * time.Minute, DataBlock: 3 * time.Minute, DataEnd: 10 * time.Minute, TLS: time.Minute,
 		Reset: 5 * time.Second}
 }
 
@@ -55,7 +58,25 @@ type Options struct {
 	Hostname mailbox.DomainName // our name, for EHLO and LHLO
 	Host     string             // the server's name in errors
 	Timeouts Timeouts           // every one positive; see DefaultTimeouts
+	TLS      TLSMode
+	Config   *tls.Config // for TLS; needed unless the mode is TLSNever
+	Auth     *Auth       // AUTH, only ever under TLS; nil: none
+	Source   netip.Addr  // local address to connect from; zero: the system's choice
 }
+
+// TLSMode says how a connection is encrypted.
+type TLSMode uint8
+
+// The modes.
+const (
+	TLSNever    TLSMode = iota
+	TLSIfThere          // STARTTLS where it is announced (RFC 3207); when the handshake fails the error is ErrTLS
+	TLSRequired         // STARTTLS, or the error is ErrTLS
+	TLSImplicit         // from the first octet (RFC 8314)
+)
+
+// Auth is who we are to the server (RFC 4954: PLAIN, LOGIN).
+type Auth struct{ User, Password string }
 
 // Client is one connection. It is used by one goroutine at a time; transactions follow each other.
 type Client struct {

@@ -16,7 +16,20 @@ import (
 type Mail struct {
 	Message *mailbox.Message
 	Trace   []byte // header fields on top of the content, each with CRLF
-	To      []mailbox.Address
+	To      []Rcpt
+	Known   *Octets // what is known of the content; nil: it is looked at where it must be, and 8 bits are sent to everybody
+}
+
+// Rcpt is one recipient of a transaction.
+type Rcpt struct {
+	Address mailbox.Address
+	Report  mailbox.Report // passed on to a server that knows DSN (RFC 3461)
+}
+
+// Octets says what a message needs to travel.
+type Octets struct {
+	EightBit   bool // 8BITMIME: not given to a server that does not announce it
+	UTF8Header bool // SMTPUTF8
 }
 
 // Transaction is a message that was begun: the server has answered for each recipient, and DATA was not said. Exactly
@@ -43,7 +56,7 @@ func (c *Client) Begin(ctx context.Context, mail Mail) (*Transaction, error) {
 			return nil, fmt.Errorf("%s: %w", c.opts.Host, mailbox.ErrNoUTF8)
 		}
 		for i, to := range mail.To {
-			if to.NeedsUTF8() {
+			if to.Address.NeedsUTF8() {
 				t.results[i] = fmt.Errorf("%s: %w", c.opts.Host, mailbox.ErrNoUTF8)
 			}
 		}
@@ -64,7 +77,7 @@ func (t *Transaction) pipelined(ctx context.Context) error {
 	p := t.appendMail(c.buf[:0])
 	for i, to := range t.mail.To {
 		if t.results[i] == nil {
-			p = appendRcpt(p, to)
+			p = appendRcpt(p, to.Address)
 		}
 	}
 	if err := c.write(ctx, "MAIL", p, c.opts.Timeouts.Mail); err != nil {
@@ -104,7 +117,7 @@ func (t *Transaction) stepwise(ctx context.Context) error {
 		if t.results[i] != nil {
 			continue
 		}
-		if err := c.write(ctx, "RCPT", appendRcpt(c.buf[:0], to), c.opts.Timeouts.Rcpt); err != nil {
+		if err := c.write(ctx, "RCPT", appendRcpt(c.buf[:0], to.Address), c.opts.Timeouts.Rcpt); err != nil {
 			return err
 		}
 		if t.results[i] = t.expectRcpt(ctx); c.broken {
