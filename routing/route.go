@@ -74,6 +74,7 @@ type Route struct {
 	Action     Action
 	Path       mailbox.Path        // what was asked
 	Recipients []mailbox.Recipient // Deliver: one or more
+	Outbound   []Outbound          // Relay: one or more; Deliver: redirections beside the mailboxes
 	Err        error               // Refuse, Defer: why, for the table of replies
 	Steps      []Step
 	// Bypassed is the MX state that a bypass address went past; nil for plain addresses, and when DNS had not told in

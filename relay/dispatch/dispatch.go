@@ -60,11 +60,8 @@ type Options struct {
 	Acquire func() (env *Environment, release func())
 }
 
-// Target is where a message is to go later: elsewhere, or to a store that could not take it now. One of the two is set.
-type Target struct {
-	Outbound *routing.Outbound
-	Mailbox  *mailbox.Recipient
-}
+// Target is where a message is to go later: elsewhere, or to a store that could not take it now.
+type Target = routing.Target
 
 // Dispatcher works on one queue.
 type Dispatcher struct{}
