@@ -61,6 +61,8 @@ type Item struct {
 	Last     *Attempt // the last one that failed; nil: none
 	Lease    int64    // the fencing token of whoever works on it; 0: nobody
 	InDoubt  bool     // an earlier process ended while it worked on it: it may have been delivered
+	// Fate is what was known of its destination when the item was read or put; never nil. It is shared and does not change.
+	Fate *Destination
 }
 
 // Attempt is how a delivery failed, in the words of the other server where it said any.

@@ -71,8 +71,8 @@ func (q *Queue) Finish(ctx context.Context, outcomes []Outcome, reports []Entry)
 	panic("contract")
 }
 
-// Postpone writes that a destination as a whole failed, and when it is tried next. With a nil failure it works again:
-// its mail is due as each item says.
+// Postpone writes that a destination as a whole failed, and when it is tried next: whatever is put or comes back
+// meanwhile, it is not due before. With a nil failure it works again: its mail is due as each item says.
 func (q *Queue) Postpone(ctx context.Context, destination int64, next time.Time, failure *Attempt) error {
 	panic("contract")
 }
