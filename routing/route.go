@@ -34,6 +34,8 @@ var (
 type Client struct {
 	Addr    netip.Addr // zero for a local command or a unix socket
 	Trusted bool       // may submit mail for elsewhere
+	// NullSender tells that the mail has the null reverse-path: it is a report (RFC 5321 section 4.5.5).
+	NullSender bool
 }
 
 // Action is what a route does.

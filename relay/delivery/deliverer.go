@@ -11,6 +11,7 @@ import (
 
 	"mxbypass/mailbox"
 	"mxbypass/relay/reply"
+	"mxbypass/routing"
 )
 
 const (
@@ -32,19 +33,33 @@ const (
 // errStuck: so many deliveries are late that the stores must be taken for hanging.
 var errStuck = fmt.Errorf("%w: too many late deliveries", mailbox.ErrUnavailable)
 
-// Options of a deliverer. Stores, Ledger and Log are needed.
+// Queue takes what cannot be delivered at once.
+type Queue interface {
+	// Accept takes the responsibility for a message: nil means that it is durable.
+	Accept(ctx context.Context, m *mailbox.Message, to []routing.Target) error
+	// Delivered sends the reports of success that the client asked for.
+	Delivered(ctx context.Context, m *mailbox.Message, to []mailbox.Recipient) error
+}
+
+// Options of a deliverer. Stores, Ledger, Queue and Log are needed.
 type Options struct {
-	Stores  map[string]mailbox.Store // by site
-	Ledger  *Ledger                  // shared with the deliverer of another configuration, and closed by its owner
-	Log     *slog.Logger             // for what the client is not told
-	Timeout time.Duration            // for the answer, from the end of data; default 60 s
-	Late    time.Duration            // for a store to end what it began, after the answer; default 5 min
+	Stores map[string]mailbox.Store // by site
+	Ledger *Ledger                  // shared with the deliverer of another configuration, and closed by its owner
+	Queue  Queue                    // for what goes elsewhere, and for what a store cannot take now
+	Log    *slog.Logger             // for what the client is not told
+	// RefuseFailed leaves a message with the client when a store cannot take it for one of its recipients now. Otherwise
+	// such recipients are queued, if somebody else has the message.
+	RefuseFailed bool
+	Timeout      time.Duration // for the answer, from the end of data; default 60 s
+	Late         time.Duration // for a store to end what it began, after the answer; default 5 min
 }
 
 // Deliverer gives messages to stores; see the package comment. It is safe for concurrent use.
 type Deliverer struct {
 	stores  map[string]mailbox.Store
 	ledger  *Ledger
+	queue   Queue
+	refuse  bool // what a store cannot take now, instead of queueing it
 	log     *slog.Logger
 	timeout time.Duration
 	late    time.Duration
@@ -57,7 +72,8 @@ type Deliverer struct {
 
 // New makes a deliverer. [Deliverer.Close] ends it.
 func New(o Options) *Deliverer {
-	d := &Deliverer{stores: o.Stores, ledger: o.Ledger, log: o.Log, timeout: o.Timeout, late: o.Late}
+	d := &Deliverer{stores: o.Stores, ledger: o.Ledger, queue: o.Queue, refuse: o.RefuseFailed, log: o.Log,
+		timeout: o.Timeout, late: o.Late}
 	if d.timeout <= 0 {
 		d.timeout = defaultTimeout
 	}
@@ -91,20 +107,22 @@ func (d *Deliverer) Close(ctx context.Context) error {
 	return fmt.Errorf("%d late deliveries broken off: %w", n, context.Cause(ctx))
 }
 
-// Deliver brings m to the mailboxes, and returns one result for each, in order: nil when the message is in the mailbox,
-// durably, otherwise why it is not (the errors of a [mailbox.Store], or [reply.ErrHeldBack]). Recipients that are the
-// same mailbox with the same tag share one copy and one result.
+// Deliver brings m to its targets, and returns one outcome for each, in order: without an error when the message is in the
+// mailbox or in the queue, durably, otherwise with why it is not (the errors of a [mailbox.Store], or
+// [reply.ErrHeldBack]). Targets that are the same mailbox with the same tag, or the same address elsewhere, share one copy
+// and one outcome.
 //
 // With each, every recipient stands for itself (LMTP). Without it there is one answer for all (SMTP): after a temporary
-// failure of one of them nobody has the message, or whoever has it, and is reported with nil, is in the ledger.
+// failure of one of them nobody has the message, or whoever has it, and is reported without an error, is in the ledger;
+// unless the one that failed could be queued.
 //
 // The answer comes before the timeout of the options, or when ctx ends. m must not be changed any more, also not later:
 // a store may be late. A content that can be retained (see package spool) is retained as long as that.
-func (d *Deliverer) Deliver(ctx context.Context, m *mailbox.Message, to []mailbox.Recipient, each bool) []error {
-	results := make([]error, len(to))
+func (d *Deliverer) Deliver(ctx context.Context, m *mailbox.Message, to []routing.Target, each bool) []reply.Outcome {
+	results := make([]reply.Outcome, len(to))
 	if d.lates.Load() >= maxLate {
 		for i := range results {
-			results[i] = errStuck
+			results[i].Err = errStuck
 		}
 		return results
 	}
@@ -124,9 +142,9 @@ func (d *Deliverer) Deliver(ctx context.Context, m *mailbox.Message, to []mailbo
 	case <-ctx.Done():
 		tx.abandon(ctx)
 	}
-	outcome := tx.results()
+	outcomes := tx.outcomes()
 	for i := range to {
-		results[i] = outcome[tx.index[i]]
+		results[i] = outcomes[tx.index[i]]
 	}
 	return results
 }

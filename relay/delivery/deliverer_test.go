@@ -53,7 +53,7 @@ func TestDeliverOutcomes(t *testing.T) {
 			tt.cloud.certain = true
 			d := newDeliverer(t, map[string]mailbox.Store{"cloud": tt.cloud, "vps": tt.vps})
 			to := []mailbox.Recipient{recipient("cloud", "a@exemple.org"), recipient("vps", "b@vps.example")}
-			errs := d.Deliver(t.Context(), message("x"), to, tt.each)
+			errs := deliver(d, t.Context(), message("x"), to, tt.each)
 			if !errors.Is(errs[0], tt.errA) || !errors.Is(errs[1], tt.errB) {
 				t.Errorf("results %v", errs)
 			}
@@ -77,7 +77,7 @@ func TestDeliverOneCopyForTwoSpellings(t *testing.T) {
 	b.Original = "a%exemple.org@mx.host.test"
 	tagged := b
 	tagged.Tag, tagged.Delivered = "tag", address("a+tag@exemple.org")
-	for i, err := range d.Deliver(t.Context(), message("x"), []mailbox.Recipient{a, b, tagged}, false) {
+	for i, err := range deliver(d, t.Context(), message("x"), []mailbox.Recipient{a, b, tagged}, false) {
 		if err != nil {
 			t.Errorf("recipient %d: %v", i, err)
 		}
@@ -92,7 +92,7 @@ func TestDeliverOneCopyForTwoSpellings(t *testing.T) {
 
 func TestDeliverWithoutStore(t *testing.T) {
 	d := newDeliverer(t, nil)
-	errs := d.Deliver(t.Context(), message("x"), []mailbox.Recipient{recipient("nowhere", "a@exemple.org")}, false)
+	errs := deliver(d, t.Context(), message("x"), []mailbox.Recipient{recipient("nowhere", "a@exemple.org")}, false)
 	if !errors.Is(errs[0], mailbox.ErrUnavailable) {
 		t.Error(errs[0])
 	}
@@ -144,7 +144,7 @@ func TestBrokenStoreIsATemporaryError(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := newDeliverer(t, map[string]mailbox.Store{"cloud": s})
 			to := []mailbox.Recipient{recipient("cloud", "a@exemple.org")}
-			if err := d.Deliver(t.Context(), message("x"), to, false)[0]; !temporary(err) {
+			if err := deliver(d, t.Context(), message("x"), to, false)[0]; !temporary(err) {
 				t.Errorf("result %v", err)
 			}
 		})
@@ -179,19 +179,19 @@ func TestLateSuccessIsRemembered(t *testing.T) {
 				<-began
 				cancel() // the client's time is over in the middle of the commit
 			}()
-			errs := d.Deliver(ctx, message("x"), to, each)
+			errs := deliver(d, ctx, message("x"), to, each)
 			if !errors.Is(errs[0], context.Canceled) || !errors.Is(errs[1], context.Canceled) {
 				t.Fatalf("results %v", errs)
 			}
-			if errs = d.Deliver(t.Context(), message("x"), to[:1], each); !errors.Is(errs[0], errUnderway) {
+			if errs = deliver(d, t.Context(), message("x"), to[:1], each); !errors.Is(errs[0], errUnderway) {
 				t.Fatalf("while the store is at it: %v", errs)
 			}
-			if errs = d.Deliver(t.Context(), message("another"), to[1:], each); errs[0] != nil {
+			if errs = deliver(d, t.Context(), message("another"), to[1:], each); errs[0] != nil {
 				t.Fatalf("another message meanwhile: %v", errs)
 			}
 			close(proceed)
 			d.running.Wait()
-			if errs = d.Deliver(t.Context(), message("x"), to, each); errs[0] != nil || errs[1] != nil {
+			if errs = deliver(d, t.Context(), message("x"), to, each); errs[0] != nil || errs[1] != nil {
 				t.Fatalf("the client came again: %v", errs)
 			}
 			if a, b := slow.count("a@exemple.org"), maildir.count("b@exemple.org"); a != 1 || b != 2 {
@@ -201,7 +201,7 @@ func TestLateSuccessIsRemembered(t *testing.T) {
 				t.Errorf("the ledger keeps %d entries for nobody", n)
 			}
 			// What is sent once more on purpose arrives once more.
-			if errs = d.Deliver(t.Context(), message("x"), to, each); errs[0] != nil || slow.count("a@exemple.org") != 2 {
+			if errs = deliver(d, t.Context(), message("x"), to, each); errs[0] != nil || slow.count("a@exemple.org") != 2 {
 				t.Errorf("sent again: %v, %d copies", errs, slow.count("a@exemple.org"))
 			}
 		})
@@ -212,14 +212,14 @@ func TestCloseBreaksOffWhatIsLate(t *testing.T) {
 	slow, began, _ := slowStore(true)
 	l := newLedger(t, filepath.Join(t.TempDir(), "ledger"))
 	defer l.Close()
-	d := New(Options{Stores: map[string]mailbox.Store{"slow": slow}, Ledger: l, Log: discard})
+	d := New(Options{Stores: map[string]mailbox.Store{"slow": slow}, Ledger: l, Log: discard, RefuseFailed: true})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		<-began
 		cancel()
 	}()
 	to := []mailbox.Recipient{recipient("slow", "a@exemple.org")}
-	if errs := d.Deliver(ctx, message("x"), to, false); !errors.Is(errs[0], context.Canceled) {
+	if errs := deliver(d, ctx, message("x"), to, false); !errors.Is(errs[0], context.Canceled) {
 		t.Fatal(errs)
 	}
 	over, stop := context.WithCancel(t.Context())
@@ -236,13 +236,13 @@ func TestLateStoreIsGivenUp(t *testing.T) {
 	slow, began, _ := slowStore(true)
 	l := newLedger(t, filepath.Join(t.TempDir(), "ledger"))
 	defer l.Close()
-	d := New(Options{Stores: map[string]mailbox.Store{"slow": slow}, Ledger: l, Log: discard, Late: time.Millisecond})
+	d := New(Options{Stores: map[string]mailbox.Store{"slow": slow}, Ledger: l, Log: discard, RefuseFailed: true, Late: time.Millisecond})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		<-began
 		cancel()
 	}()
-	d.Deliver(ctx, message("x"), []mailbox.Recipient{recipient("slow", "a@exemple.org")}, false)
+	deliver(d, ctx, message("x"), []mailbox.Recipient{recipient("slow", "a@exemple.org")}, false)
 	if err := d.Close(context.Background()); err != nil { // ends only because the store was given up
 		t.Error(err)
 	}
@@ -251,7 +251,7 @@ func TestLateStoreIsGivenUp(t *testing.T) {
 func TestStuckStoresAreNotAsked(t *testing.T) {
 	d := newDeliverer(t, nil)
 	d.lates.Store(maxLate)
-	errs := d.Deliver(t.Context(), message("x"), []mailbox.Recipient{recipient("cloud", "a@exemple.org")}, false)
+	errs := deliver(d, t.Context(), message("x"), []mailbox.Recipient{recipient("cloud", "a@exemple.org")}, false)
 	if !errors.Is(errs[0], errStuck) {
 		t.Error(errs)
 	}
@@ -286,7 +286,7 @@ func TestContentIsRetainedWhileAStoreIsLate(t *testing.T) {
 		<-began
 		cancel()
 	}()
-	d.Deliver(ctx, m, []mailbox.Recipient{recipient("slow", "a@exemple.org")}, false)
+	deliver(d, ctx, m, []mailbox.Recipient{recipient("slow", "a@exemple.org")}, false)
 	c.mu.Lock()
 	if c.refs != 1 {
 		t.Errorf("%d references while the store is late", c.refs)
@@ -305,7 +305,7 @@ func BenchmarkDeliverOneRecipient(b *testing.B) {
 	to := []mailbox.Recipient{recipient("cloud", "a@exemple.org")}
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := d.Deliver(context.Background(), m, to, false)[0]; err != nil {
+		if err := deliver(d, context.Background(), m, to, false)[0]; err != nil {
 			b.Fatal(err)
 		}
 	}

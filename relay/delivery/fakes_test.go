@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mxbypass/mailbox"
+	"mxbypass/routing"
 )
 
 // memoryContent is a message in memory that is never reused.
@@ -138,11 +139,79 @@ func newLedger(t testing.TB, path string) *Ledger {
 func newDeliverer(t testing.TB, stores map[string]mailbox.Store) *Deliverer {
 	t.Helper()
 	l := newLedger(t, filepath.Join(t.TempDir(), "ledger"))
-	d := New(Options{Stores: stores, Ledger: l, Log: discard, Timeout: time.Minute})
+	d := New(Options{Stores: stores, Ledger: l, Log: discard, RefuseFailed: true, Timeout: time.Minute})
 	t.Cleanup(func() {
 		if err := errors.Join(d.Close(context.Background()), l.Close()); err != nil {
 			t.Error(err)
 		}
 	})
 	return d
+}
+
+// deliver is Deliver for mailboxes alone, with its errors.
+func deliver(d *Deliverer, ctx context.Context, m *mailbox.Message, to []mailbox.Recipient, each bool) []error {
+	var errs []error
+	for _, o := range d.Deliver(ctx, m, targets(to), each) {
+		errs = append(errs, o.Err)
+	}
+	return errs
+}
+
+func targets(to []mailbox.Recipient) []routing.Target {
+	all := make([]routing.Target, len(to))
+	for i := range to {
+		all[i].Mailbox = &to[i]
+	}
+	return all
+}
+
+// elsewhere is an address that is not ours.
+func elsewhere(addr string) routing.Target {
+	a := address(addr)
+	return routing.Target{Outbound: &routing.Outbound{To: a, Hop: routing.Hop{Kind: routing.HopMX, Domain: a.Domain}}}
+}
+
+// fakeQueue counts what it was given.
+type fakeQueue struct {
+	fail error // of Accept
+
+	mu       sync.Mutex
+	copies   map[string]int
+	accepts  int
+	reported []string
+}
+
+func (q *fakeQueue) Accept(_ context.Context, _ *mailbox.Message, to []routing.Target) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.fail != nil {
+		return q.fail
+	}
+	q.accepts++
+	for _, t := range to {
+		if q.copies == nil {
+			q.copies = map[string]int{}
+		}
+		if t.Outbound != nil {
+			q.copies[t.Outbound.To.String()]++
+		} else {
+			q.copies[t.Mailbox.Delivered.String()]++
+		}
+	}
+	return nil
+}
+
+func (q *fakeQueue) Delivered(_ context.Context, _ *mailbox.Message, to []mailbox.Recipient) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range to {
+		q.reported = append(q.reported, r.Delivered.String())
+	}
+	return nil
+}
+
+func (q *fakeQueue) count(addr string) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.copies[addr]
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"mxbypass/relay/reply"
 )
 
 // recall looks for copies that were delivered by an earlier attempt.
@@ -57,9 +59,9 @@ func (tx *transaction) finish() {
 
 // late is what is kept of a transaction whose client has its answer.
 type late struct {
-	answer []error // by unit
-	held   []int   // units that may still be delivered
-	keys   []key   // of held; nil when the message could not be read
+	answer []reply.Outcome // by unit
+	held   []int           // units that may still be delivered
+	keys   []key           // of held; nil when the message could not be read
 	timer  *time.Timer
 }
 
@@ -71,11 +73,11 @@ func (tx *transaction) abandon(ctx context.Context) {
 	if tx.finished {
 		return
 	}
-	l := &late{answer: make([]error, len(tx.units))}
+	l := &late{answer: make([]reply.Outcome, len(tx.units))}
 	for i := range tx.units {
-		l.answer[i] = tx.units[i].err
+		l.answer[i] = tx.units[i].outcome()
 		if tx.units[i].open {
-			l.answer[i] = fmt.Errorf("no answer from the store in time: %w", ctx.Err())
+			l.answer[i].Err = fmt.Errorf("no answer from the store in time: %w", ctx.Err())
 		}
 	}
 	l.held = tx.which(func(u *unit) bool { return u.open })

@@ -13,6 +13,7 @@ import (
 
 	"mxbypass/mailbox"
 	"mxbypass/relay/reply"
+	"mxbypass/routing"
 )
 
 // world is a client that sends one message until it is told something final, and stores that fail as the dice say.
@@ -22,6 +23,8 @@ type world struct {
 	ledger *Ledger
 	path   string
 	plan   map[string]string // by recipient: what happens in this attempt
+	queue  *fakeQueue
+	refuse bool // Options.RefuseFailed
 }
 
 // happen is what may become of one recipient in one attempt.
@@ -32,7 +35,7 @@ func (w *world) deliverer() *Deliverer {
 	for site, s := range w.stores {
 		stores[site] = s
 	}
-	return New(Options{Stores: stores, Ledger: w.ledger, Log: discard})
+	return New(Options{Stores: stores, Ledger: w.ledger, Queue: w.queue, Log: discard, RefuseFailed: w.refuse})
 }
 
 // TestNeverLostNeverTwice states the guarantee: whoever is reported as delivered has the message; when the client is
@@ -46,17 +49,22 @@ func TestNeverLostNeverTwice(t *testing.T) {
 			rt.Fatal(err)
 		}
 		f.Close()
-		w := &world{T: rt, stores: map[string]*fakeStore{}, path: f.Name(), plan: map[string]string{}}
+		w := &world{T: rt, stores: map[string]*fakeStore{}, path: f.Name(), plan: map[string]string{},
+			queue: &fakeQueue{}, refuse: rapid.Bool().Draw(rt, "refuse")}
 		w.ledger = w.open()
 		defer func() { w.ledger.Close() }()
 		sites := rapid.IntRange(1, 3).Draw(rt, "sites")
 		for i := range sites {
 			w.stores[fmt.Sprint("site", i)] = w.store(rapid.Bool().Draw(rt, "certain"))
 		}
-		var to []mailbox.Recipient
+		var to []routing.Target
 		for i := range rapid.IntRange(1, 5).Draw(rt, "recipients") {
 			site := fmt.Sprint("site", rapid.IntRange(0, sites-1).Draw(rt, "site"))
-			to = append(to, recipient(site, fmt.Sprintf("u%d@exemple.org", i)))
+			box := recipient(site, fmt.Sprintf("u%d@exemple.org", i))
+			to = append(to, routing.Target{Mailbox: &box})
+		}
+		for i := range rapid.IntRange(0, 2).Draw(rt, "elsewhere") {
+			to = append(to, elsewhere(fmt.Sprintf("u%d@remote.example", i)))
 		}
 		if rapid.Bool().Draw(rt, "one twice") {
 			to = append(to, to[0])
@@ -100,22 +108,26 @@ func (w *world) store(certain bool) *fakeStore {
 }
 
 // send is the client: with one answer for all it sends to all again, with one for each to those who are left.
-func (w *world) send(to []mailbox.Recipient, each bool) {
+func (w *world) send(to []routing.Target, each bool) {
 	left := to
 	for attempt := 0; len(left) > 0 && attempt < 5; attempt++ {
 		for _, r := range left {
 			outcome := "fine" // in the end everything gets well
 			if attempt < 4 {
-				outcome = rapid.SampledFrom(happen).Draw(w.T, "outcome of "+r.Delivered.String())
+				outcome = rapid.SampledFrom(happen).Draw(w.T, "outcome of "+nameOf(r))
 			}
-			w.plan[r.Delivered.String()] = outcome
+			w.plan[nameOf(r)] = outcome
+		}
+		w.queue.fail = nil
+		if attempt < 4 && rapid.Bool().Draw(w.T, "the queue fails") {
+			w.queue.fail = mailbox.ErrNoSpace
 		}
 		d := w.deliverer()
-		errs := d.Deliver(context.Background(), message("the message"), left, each)
+		outcomes := d.Deliver(context.Background(), message("the message"), left, each)
 		if err := d.Close(context.Background()); err != nil {
 			w.Fatal(err)
 		}
-		left = w.check(left, errs, each)
+		left = w.check(left, outcomes, each)
 		switch rapid.SampledFrom([]string{"go on", "restart", "crash"}).Draw(w.T, "then") {
 		case "restart":
 			w.ledger.Close()
@@ -132,21 +144,27 @@ func (w *world) send(to []mailbox.Recipient, each bool) {
 }
 
 // check holds one attempt against the guarantee and returns for whom the client comes again.
-func (w *world) check(to []mailbox.Recipient, errs []error, each bool) (again []mailbox.Recipient) {
+func (w *world) check(to []routing.Target, outcomes []reply.Outcome, each bool) (again []routing.Target) {
 	results := make([]reply.Result, len(to))
 	for i, r := range to {
-		name := r.Delivered.String()
-		n := w.stores[r.Mailbox.Site].count(name)
+		name, err := nameOf(r), outcomes[i].Err
+		n := w.queue.count(name)
+		if outcomes[i].Queued && n == 0 {
+			w.Fatalf("%s is not in the queue", name)
+		}
+		if r.Mailbox != nil {
+			n += w.stores[r.Mailbox.Mailbox.Site].count(name)
+		}
 		switch {
-		case errs[i] == nil && n == 0:
+		case err == nil && n == 0:
 			w.Fatalf("%s is lost", name)
 		case n > 1:
 			w.Fatalf("%s has %d copies", name, n)
-		case errs[i] != nil && n > 0:
-			w.Fatalf("%s has the message and is reported with %v", name, errs[i])
+		case err != nil && n > 0:
+			w.Fatalf("%s has the message and is reported with %v", name, err)
 		}
-		results[i].Err = errs[i]
-		if temporary(errs[i]) {
+		results[i].Err = err
+		if temporary(err) {
 			again = append(again, r)
 		}
 	}
@@ -168,6 +186,13 @@ func (w *world) check(to []mailbox.Recipient, errs []error, each bool) (again []
 	return nil
 }
 
+func nameOf(t routing.Target) string {
+	if t.Outbound != nil {
+		return t.Outbound.To.String()
+	}
+	return t.Mailbox.Delivered.String()
+}
+
 func TestRestartKeepsTheLedger(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger")
 	failing := &fakeStore{certain: true, commit: func(context.Context, mailbox.Recipient) error {
@@ -177,11 +202,11 @@ func TestRestartKeepsTheLedger(t *testing.T) {
 	to := []mailbox.Recipient{recipient("good", "a@exemple.org"), recipient("failing", "b@exemple.org")}
 	for attempt := range 3 {
 		l := newLedger(t, path)
-		d := New(Options{Stores: map[string]mailbox.Store{"good": good, "failing": failing}, Ledger: l, Log: discard})
+		d := New(Options{Stores: map[string]mailbox.Store{"good": good, "failing": failing}, Ledger: l, Log: discard, RefuseFailed: true})
 		if attempt == 2 {
 			failing.commit = nil
 		}
-		errs := d.Deliver(t.Context(), message("x"), to, false)
+		errs := deliver(d, t.Context(), message("x"), to, false)
 		if errs[0] != nil || (errs[1] == nil) != (attempt == 2) {
 			t.Fatalf("attempt %d: %v", attempt, errs)
 		}
@@ -215,7 +240,7 @@ func TestManyClientsAtOnce(t *testing.T) {
 			a, b := fmt.Sprintf("a%d@exemple.org", i), fmt.Sprintf("b%d@exemple.org", i)
 			to := []mailbox.Recipient{recipient("good", a), recipient("bad", b)}
 			for attempt := range 3 {
-				errs := d.Deliver(t.Context(), message("the same for all"), to, false)
+				errs := deliver(d, t.Context(), message("the same for all"), to, false)
 				if errs[0] != nil || (errs[1] == nil) != (attempt == 2) {
 					t.Errorf("client %d, attempt %d: %v", i, attempt, errs)
 				}

@@ -3,22 +3,26 @@ package delivery
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"sync"
 
 	"mxbypass/mailbox"
 	"mxbypass/relay/reply"
+	"mxbypass/routing"
 )
 
 // errUnderway: an earlier attempt may still succeed. The client comes again when that is known.
 var errUnderway = fmt.Errorf("%w: an earlier delivery of this message is not finished yet", mailbox.ErrUnavailable)
 
-// unit is one copy: one mailbox, one tag.
+// unit is one copy: one mailbox with one tag, or one address elsewhere.
 type unit struct {
-	to  mailbox.Recipient
-	err error // nil once the message is in the mailbox
+	to  mailbox.Recipient // of an address elsewhere: what the ledger knows it by
+	out *routing.Outbound // not nil: elsewhere
+	err error             // nil once the message is in the mailbox or in the queue
 
 	open       bool // still to be delivered, or not yet known
+	queued     bool
 	remembered bool // found in the ledger, where it stays until the client has an answer that ends it
 }
 
@@ -55,7 +59,7 @@ type copyID struct {
 	tag mailbox.LocalPart
 }
 
-func newTransaction(d *Deliverer, m *mailbox.Message, to []mailbox.Recipient, each bool) *transaction {
+func newTransaction(d *Deliverer, m *mailbox.Message, to []routing.Target, each bool) *transaction {
 	tx := &transaction{d: d, m: m, each: each, done: make(chan struct{}), index: make([]int, len(to))}
 	tx.commitCtx, tx.cancelCommit = context.WithCancel(d.base)
 	tx.units = make([]unit, 0, len(to))
@@ -63,12 +67,13 @@ func newTransaction(d *Deliverer, m *mailbox.Message, to []mailbox.Recipient, ea
 	if len(to) > 1 {
 		seen = make(map[copyID]int, len(to))
 	}
-	for i, r := range to {
-		id := copyID{r.Mailbox, r.Tag}
+	for i, t := range to {
+		u := unitOf(t)
+		id := copyID{u.to.Mailbox, u.to.Tag}
 		n, ok := seen[id]
 		if !ok {
 			n = len(tx.units)
-			tx.units = append(tx.units, unit{to: r, open: true})
+			tx.units = append(tx.units, u)
 			if seen != nil {
 				seen[id] = n
 			}
@@ -78,19 +83,32 @@ func newTransaction(d *Deliverer, m *mailbox.Message, to []mailbox.Recipient, ea
 	return tx
 }
 
-// results gives the result of each unit.
-func (tx *transaction) results() []error {
+// siteElsewhere is where the ledger has the copies of addresses elsewhere. No configured site can have this name.
+const siteElsewhere = "(elsewhere)"
+
+func unitOf(t routing.Target) unit {
+	if t.Outbound == nil {
+		return unit{to: *t.Mailbox, open: true}
+	}
+	box := mailbox.Mailbox{Address: t.Outbound.To, Site: siteElsewhere + t.Outbound.Hop.String()}
+	return unit{to: mailbox.Recipient{Mailbox: box, Delivered: t.Outbound.To}, out: t.Outbound, open: true}
+}
+
+// outcomes gives the outcome of each unit.
+func (tx *transaction) outcomes() []reply.Outcome {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
 	if tx.late != nil {
 		return tx.late.answer
 	}
-	errs := make([]error, len(tx.units))
+	all := make([]reply.Outcome, len(tx.units))
 	for i := range tx.units {
-		errs[i] = tx.units[i].err
+		all[i] = tx.units[i].outcome()
 	}
-	return errs
+	return all
 }
+
+func (u *unit) outcome() reply.Outcome { return reply.Outcome{Err: u.err, Queued: u.queued} }
 
 func (tx *transaction) run(ctx context.Context) {
 	defer tx.cancelCommit()
@@ -122,6 +140,8 @@ func (tx *transaction) run(ctx context.Context) {
 		return
 	}
 	tx.parallel(len(certain), func(i int) { tx.commit(&certain[i]) })
+	tx.enqueue()
+	tx.report()
 }
 
 // group sorts the open units by their store.
@@ -132,7 +152,7 @@ func (tx *transaction) group() []group {
 	bySite := map[string]int{}
 	for i := range tx.units {
 		u := &tx.units[i]
-		if !u.open {
+		if !u.open || u.out != nil {
 			continue
 		}
 		site := u.to.Mailbox.Site
@@ -186,7 +206,7 @@ func (tx *transaction) commit(g *group) {
 func (tx *transaction) mustStop() bool {
 	tx.mu.Lock()
 	defer tx.mu.Unlock()
-	return tx.late != nil || !tx.each && tx.anyTemporary()
+	return tx.late != nil || !tx.each && tx.anyTemporary() && !tx.mayQueue()
 }
 
 // anyTemporary runs under mu.
@@ -197,6 +217,24 @@ func (tx *transaction) anyTemporary() bool {
 		}
 	}
 	return false
+}
+
+// mayQueue tells whether what failed for now can be queued. Somebody else must have the message, or be about to: when
+// nobody can have it, the client keeps it. It runs under mu.
+func (tx *transaction) mayQueue() bool {
+	if tx.each || tx.d.refuse {
+		return false
+	}
+	anybody := false
+	for i := range tx.units {
+		switch u := &tx.units[i]; {
+		case errors.Is(u.err, errUnderway): // to queue it as well would make a second copy
+			return false
+		case u.err == nil:
+			anybody = true
+		}
+	}
+	return anybody
 }
 
 // abort drops what was prepared, for the reason err.

@@ -22,6 +22,7 @@ var dialogues = map[string]string{
 		S: 250-ENHANCEDSTATUSCODES
 		S: 250-CHUNKING
 		S: 250-SMTPUTF8
+		S: 250-DSN
 		S: 250-SIZE 52428800
 		S: 250 LIMITS RCPTMAX=1000
 		C: MAIL FROM:<sender@client.test> SIZE=100 BODY=8BITMIME
@@ -150,17 +151,46 @@ var dialogues = map[string]string{
 		S: 504 5.5.4 *
 		C: MAIL FROM:<> REQUIRETLS
 		S: 530 5.7.10 *
-		C: MAIL FROM:<> RET=FULL
+		C: MAIL FROM:<> RET=SOME
+		S: 501 5.5.4 *
+		C: MAIL FROM:<> RET=FULL RET=HDRS
+		S: 501 5.5.4 *
+		C: MAIL FROM:<> ENVID=
+		S: 501 5.5.4 *
+		C: MAIL FROM:<> ENVID=a=b
+		S: 501 5.5.4 *
+		C: MAIL FROM:<> ENVID=+2
+		S: 501 5.5.4 *
+		C: MAIL FROM:<> MT-PRIORITY=3
 		S: 555 5.5.4 *`,
 	"parameters that are good": hello + `
 		C: MAIL FROM:<> size=52428800 body=7bit smtputf8
 		S: 250 *
 		C: RCPT TO:<foobar@exemple.org> NOTIFY=NEVER
-		S: 555 5.5.4 *
-		C: RCPT TO:<foobar@exemple.org> ORCPT=rfc822;foobar@exemple.org
-		S: 555 5.5.4 *
+		S: 250 *
+		C: RCPT TO:<foobar@exemple.org> ORCPT=rfc822;foo+2Bbar@exemple.org notify=success,DELAY
+		S: 250 *
+		C: RCPT TO:<foobar@exemple.org> ORCPT=utf-8;j\\x{FC}rgen@exemple.org
+		S: 250 *
 		C: RCPT TO:<foobar@exemple.org>
 		S: 250 *`,
+	"parameters of RCPT that are wrong": hello + `
+		C: MAIL FROM:<>
+		S: 250 *
+		C: RCPT TO:<foobar@exemple.org> NOTIFY=NEVER,SUCCESS
+		S: 501 5.5.4 *
+		C: RCPT TO:<foobar@exemple.org> NOTIFY=
+		S: 501 5.5.4 *
+		C: RCPT TO:<foobar@exemple.org> NOTIFY=DELAY,DELAY
+		S: 501 5.5.4 *
+		C: RCPT TO:<foobar@exemple.org> ORCPT=foobar@exemple.org
+		S: 501 5.5.4 *
+		C: RCPT TO:<foobar@exemple.org> ORCPT=rfc822;a+b@exemple.org
+		S: 501 5.5.4 *
+		C: RCPT TO:<foobar@exemple.org> ORCPT=rfc822;a ORCPT=rfc822;a
+		S: 501 5.5.4 *
+		C: RCPT TO:<foobar@exemple.org> RRVS=2014-04-03T23:01:00Z
+		S: 555 5.5.4 *`,
 	"SMTPUTF8 is asked for, or it is not": hello + `
 		C: MAIL FROM:<jürgen@client.test>
 		S: 553 5.6.7 *

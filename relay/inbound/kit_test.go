@@ -21,6 +21,7 @@ import (
 
 	"mxbypass/mailbox"
 	"mxbypass/relay/maillog"
+	"mxbypass/relay/reply"
 	"mxbypass/relay/spool"
 	"mxbypass/routing"
 )
@@ -31,6 +32,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type delivered struct {
 	Message *mailbox.Message
 	To      []mailbox.Recipient
+	Out     []routing.Outbound
 	Content string
 }
 
@@ -43,7 +45,7 @@ type fakeCore struct {
 	messages []delivered
 	acquired atomic.Int64
 	released atomic.Int64
-	deliver  func(ctx context.Context, m *mailbox.Message, to []mailbox.Recipient) []error // instead of Deliver
+	deliver  func(ctx context.Context, m *mailbox.Message, to []routing.Target) []reply.Outcome // instead of Deliver
 }
 
 var (
@@ -82,6 +84,15 @@ func (f *fakeCore) Route(_ context.Context, p mailbox.Path, _ routing.Client) ro
 		r.Action, r.Err = routing.Defer, errors.New("secret: the database at 10.1.2.3 is down")
 	case a.Local == "panic":
 		panic("a mistake of ours")
+	case a.Local == "away":
+		r.Action = routing.Relay
+		r.Outbound = []routing.Outbound{outbound(routing.Redirected, "away@remote.example", a)}
+	case a.Local == "half":
+		r.Action = routing.Relay
+		r.Outbound = []routing.Outbound{outbound(routing.OtherHalf, "half@exemple.org", mailbox.Address{})}
+	case a.Local == "copied":
+		r.Recipients = []mailbox.Recipient{box(a.Local)}
+		r.Outbound = []routing.Outbound{outbound(routing.Redirected, "copied@remote.example", a)}
 	case a.Local == "both":
 		r.Recipients = []mailbox.Recipient{box("foobar"), box("contact")}
 	default:
@@ -91,38 +102,55 @@ func (f *fakeCore) Route(_ context.Context, p mailbox.Path, _ routing.Client) ro
 }
 
 // Deliver knows a mailbox that is full and a store that is down.
-func (f *fakeCore) Deliver(ctx context.Context, m *mailbox.Message, to []mailbox.Recipient, _ bool) []error {
+func (f *fakeCore) Deliver(ctx context.Context, m *mailbox.Message, to []routing.Target, _ bool) []reply.Outcome {
 	if f.deliver != nil {
 		return f.deliver(ctx, m, to)
 	}
-	errs := make([]error, len(to))
+	outcomes := make([]reply.Outcome, len(to))
 	if f.discard {
-		return errs
+		return outcomes
 	}
-	var taken []mailbox.Recipient
-	for i, r := range to {
-		switch r.Mailbox.Address.Local {
+	d := delivered{Message: m}
+	for i, t := range to {
+		if t.Outbound != nil {
+			outcomes[i].Queued = true
+			d.Out = append(d.Out, *t.Outbound)
+			continue
+		}
+		switch t.Mailbox.Mailbox.Address.Local {
 		case "full":
-			errs[i] = mailbox.ErrOverQuota
+			outcomes[i].Err = mailbox.ErrOverQuota
 		case "gone":
-			errs[i] = mailbox.ErrNoMailbox
+			outcomes[i].Err = mailbox.ErrNoMailbox
 		case "store-down":
-			errs[i] = fmt.Errorf("%w: secret detail", mailbox.ErrUnavailable)
+			outcomes[i].Err = fmt.Errorf("%w: secret detail", mailbox.ErrUnavailable)
+		case "later":
+			outcomes[i].Queued = true
 		default:
-			taken = append(taken, r)
+			d.To = append(d.To, *t.Mailbox)
 		}
 	}
 	b, err := io.ReadAll(m.Content.NewReader())
 	if err != nil {
-		for i := range errs {
-			errs[i] = err
+		for i := range outcomes {
+			outcomes[i].Err = err
 		}
-		return errs
+		return outcomes
 	}
+	d.Content = string(b)
 	f.mu.Lock()
-	f.messages = append(f.messages, delivered{m, taken, string(b)})
+	f.messages = append(f.messages, d)
 	f.mu.Unlock()
-	return errs
+	return outcomes
+}
+
+func outbound(p routing.Purpose, to string, from mailbox.Address) routing.Outbound {
+	path, err := mailbox.ParsePath(to, false)
+	if err != nil {
+		panic(err)
+	}
+	hop := routing.Hop{Kind: routing.HopMX, Domain: path.Address.Domain}
+	return routing.Outbound{To: path.Address, Hop: hop, Purpose: p, From: from}
 }
 
 func (f *fakeCore) all() []delivered {

@@ -9,6 +9,7 @@ import (
 
 	"mxbypass/mailbox"
 	"mxbypass/relay/maillog"
+	"mxbypass/relay/reply"
 	"mxbypass/relay/spool"
 	"mxbypass/routing"
 )
@@ -18,11 +19,11 @@ import (
 type Core interface {
 	// Route decides about one recipient.
 	Route(ctx context.Context, p mailbox.Path, c routing.Client) routing.Route
-	// Deliver hands over a message. It returns one result per recipient, in order: nil means that it is in the
-	// mailbox, durably. A mailbox may be there twice. With each, every recipient has an answer of its own (LMTP);
-	// without it there is one answer for all. When the context ends first, a store may still read the content after
-	// Deliver has returned only if it retained it (see package spool).
-	Deliver(ctx context.Context, m *mailbox.Message, to []mailbox.Recipient, each bool) []error
+	// Deliver hands over a message. It returns one outcome per target, in order: without an error the message is in the
+	// mailbox or in the queue, durably. A mailbox may be there twice. With each, every recipient has an answer of its own
+	// (LMTP); without it there is one answer for all. When the context ends first, a store may still read the content
+	// after Deliver has returned only if it retained it (see package spool).
+	Deliver(ctx context.Context, m *mailbox.Message, to []routing.Target, each bool) []reply.Outcome
 	// Trusted tells whether a client at this address may submit mail for elsewhere.
 	Trusted(addr netip.Addr) bool
 }

@@ -80,6 +80,7 @@ func (s *Server) Serve(l net.Listener, p Protocol) error {
 	front.MaxRecipients = s.options.Limits.Recipients
 	front.MaxLineLength = 0 // the gate has judged every line before
 	front.EnableSMTPUTF8 = true
+	front.EnableDSN = true
 	front.ErrorLog = errorLog{s.options.Log.Logger()}
 
 	s.mu.Lock()

@@ -61,7 +61,7 @@ func (s *session) Admit(cmd *wire.Command) *reply.Reply {
 		switch {
 		case s.tx == nil:
 			return s.outOfOrder(cmd, "MAIL comes first")
-		case len(s.tx.routes) >= s.server.options.Limits.Recipients:
+		case len(s.tx.accepted) >= s.server.options.Limits.Recipients:
 			r := reply.For(reply.ErrTooManyRecipients)
 			s.Refused(cmd, r, reply.ErrTooManyRecipients)
 			return &r
@@ -70,10 +70,10 @@ func (s *session) Admit(cmd *wire.Command) *reply.Reply {
 		switch {
 		case s.tx == nil:
 			return s.outOfOrder(cmd, "MAIL and RCPT come first")
-		case len(s.tx.routes) == 0 && s.tx.refused > 0:
+		case len(s.tx.accepted) == 0 && s.tx.refused > 0:
 			r := reply.For(reply.ErrNoRecipients)
 			return &r
-		case len(s.tx.routes) == 0:
+		case len(s.tx.accepted) == 0:
 			return s.outOfOrder(cmd, "RCPT comes first")
 		}
 	}
@@ -135,9 +135,15 @@ func (s *session) Mail(string, *smtp.MailOptions) (err error) {
 		start:   time.Now(),
 		core:    core,
 		release: release,
-		client:  routing.Client{Addr: s.client, Trusted: s.client.IsValid() && core.Trusted(s.client)},
-		reverse: cmd.Path.Address,
-		utf8:    cmd.UTF8,
+		client: routing.Client{
+			Addr:       s.client,
+			Trusted:    s.client.IsValid() && core.Trusted(s.client),
+			NullSender: cmd.Path.Address.IsNull(),
+		},
+		reverse:    cmd.Path.Address,
+		utf8:       cmd.UTF8,
+		give:       cmd.Return,
+		envelopeID: cmd.EnvelopeID,
 	}
 	s.wire.Answer(reply.Reply{Code: 250, Enhanced: [3]int{2, 1, 0}, Text: "sender OK"})
 	return nil
@@ -151,11 +157,11 @@ func (s *session) Rcpt(string, *smtp.RcptOptions) (err error) {
 	defer cancel()
 	route := tx.core.Route(ctx, cmd.Path, tx.client)
 	r := reply.ForRoute(route)
-	if route.Action != routing.Deliver || len(route.Recipients) == 0 {
+	if route.Action != routing.Deliver && route.Action != routing.Relay || len(route.Recipients)+len(route.Outbound) == 0 {
 		s.Refused(cmd, r, route.Err)
 		return s.refuse(r)
 	}
-	tx.routes = append(tx.routes, route)
+	tx.accepted = append(tx.accepted, accepted{route, cmd.Report})
 	s.log.Routed(tx.id, tx.reverse, route)
 	s.wire.Answer(r)
 	return nil
@@ -190,19 +196,20 @@ func (s *session) deliver(tx *transaction, content mailbox.Content, body wire.Bo
 	end := time.Now()
 	m := tx.message(content, trace{hello: s.hello, client: s.client, hostname: s.server.options.Hostname,
 		with: s.with(tx.utf8), id: tx.id, at: end})
-	s.log.Received(m, len(tx.routes), end.Sub(tx.start))
-	to, owner, results := tx.assign(loops(body.DeliveredTo))
+	s.log.Received(m, len(tx.accepted), end.Sub(tx.start))
+	to, owner, results := tx.assign(seenBefore(body, s.server.options.Hostname))
 	if len(to) > 0 {
 		ctx, cancel := context.WithTimeout(s.server.base, s.server.options.Timeouts.Answer)
-		settle(results, owner, tx.core.Deliver(ctx, m, to, s.protocol == LMTP))
+		settle(results, owner, to, tx.core.Deliver(ctx, m, to, s.protocol == LMTP))
 		cancel()
 	}
 	took := time.Since(end)
 	for _, r := range results {
-		if r.Err == nil {
-			s.log.Delivered(tx.id, r.Route, took)
-		} else {
+		switch {
+		case r.Err != nil:
 			s.log.NotDelivered(tx.id, r.Route, reply.For(r.Err), r.Err)
+		case !r.Queued: // of what is queued the dispatcher tells
+			s.log.Delivered(tx.id, r.Route, took)
 		}
 	}
 	if s.protocol == SMTP {
@@ -219,7 +226,7 @@ func (s *session) refuseMessage(tx *transaction, err error) error {
 	r := reply.For(err)
 	s.log.Refused(tx.id, wire.DATA, "", r, err)
 	if s.protocol == LMTP {
-		for range tx.routes[1:] {
+		for range tx.accepted[1:] {
 			s.wire.Answer(r)
 		}
 	}

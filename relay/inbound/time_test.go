@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"mxbypass/mailbox"
+	"mxbypass/relay/reply"
+	"mxbypass/routing"
 )
 
 // inTime runs a test in a bubble, where time passes only while everybody waits.
@@ -198,9 +200,9 @@ func TestPatienceFalls(t *testing.T) {
 
 func TestDeliveryTakesTooLong(t *testing.T) {
 	inTime(t, nil, func(t *testing.T, r *rig) {
-		r.core.deliver = func(ctx context.Context, _ *mailbox.Message, to []mailbox.Recipient) []error {
+		r.core.deliver = func(ctx context.Context, _ *mailbox.Message, to []routing.Target) []reply.Outcome {
 			<-ctx.Done()
-			return []error{ctx.Err()}
+			return []reply.Outcome{{Err: ctx.Err()}}
 		}
 		c := r.pipe()
 		c.talk(toData)
@@ -255,10 +257,10 @@ func TestShutdownWithoutClients(t *testing.T) {
 func TestShutdownAbortsDelivery(t *testing.T) {
 	inTime(t, nil, func(t *testing.T, r *rig) {
 		begun := make(chan struct{})
-		r.core.deliver = func(ctx context.Context, _ *mailbox.Message, to []mailbox.Recipient) []error {
+		r.core.deliver = func(ctx context.Context, _ *mailbox.Message, to []routing.Target) []reply.Outcome {
 			close(begun)
 			<-ctx.Done()
-			return []error{ctx.Err()}
+			return []reply.Outcome{{Err: ctx.Err()}}
 		}
 		c := r.pipe()
 		c.talk(toData + "\nC: .")

@@ -13,8 +13,9 @@ import (
 
 // Result is what became of one recipient of a message.
 type Result struct {
-	Route routing.Route // its route, whose action is deliver
-	Err   error         // why it was not delivered; see [Worst] for a route with several mailboxes
+	Route  routing.Route // its route, whose action is deliver or relay
+	Err    error         // why nobody has taken it; see [Worst] for a route with several targets
+	Queued bool          // it waits in the queue
 }
 
 // maxNamed is how many recipients of each outcome a reply names.
@@ -22,14 +23,10 @@ const maxNamed = 8
 
 // ForRoute gives the answer to RCPT: the reason of a refusal, with the name that it is about, and the remedy.
 func ForRoute(r routing.Route) Reply {
-	err := r.Err
-	switch {
-	case r.Action == routing.Deliver:
+	if r.Action == routing.Deliver || r.Action == routing.Relay {
 		return Reply{250, [3]int{2, 1, 5}, "OK"}
-	case r.Action == routing.Relay:
-		err = routing.ErrCannotRelay
 	}
-	rep := For(err)
+	rep := For(r.Err)
 	if rep.Code == 250 { // a refusal without a reason is a mistake of ours, and no reason to accept
 		rep = unknown.reply()
 	}
@@ -41,7 +38,7 @@ func ForRoute(r routing.Route) Reply {
 // the log.
 func Each(id string, r Result) Reply {
 	if r.Err == nil {
-		return delivered(who(r.Route)+bypassing(r.Route), id)
+		return taken(done(r)+" "+who(r.Route)+bypassing(r), id)
 	}
 	rep := For(r.Err)
 	rep.Text = clip(who(r.Route)+": "+rep.Text) + ", id " + id
@@ -79,18 +76,39 @@ func Final(id string, results []Result) Reply {
 	case len(final) > 0:
 		return shared(id, final, good)
 	}
-	by := bypassing(good[0].Route)
-	for _, r := range good[1:] {
-		if bypassing(r.Route) != by {
-			by = ""
-			break
-		}
-	}
-	return delivered(fmt.Sprintf("%d mailboxes", len(good))+by, id)
+	return taken(allGood(good), id)
 }
 
-func delivered(to, id string) Reply {
-	return Reply{250, [3]int{2, 0, 0}, clip("delivered to "+to) + ", id " + id}
+// allGood says what became of several recipients who are all well.
+func allGood(good []Result) string {
+	queued, by := 0, bypassing(good[0])
+	for _, r := range good {
+		if r.Queued {
+			queued++
+		}
+		if bypassing(r) != by {
+			by = ""
+		}
+	}
+	switch queued {
+	case 0:
+		return fmt.Sprintf("delivered to %d mailboxes%s", len(good), by)
+	case len(good):
+		return fmt.Sprintf("queued for %d recipients", queued)
+	}
+	return fmt.Sprintf("delivered to %d mailboxes, queued for %d recipients", len(good)-queued, queued)
+}
+
+// done says what became of a recipient who is well.
+func done(r Result) string {
+	if r.Queued {
+		return "queued for"
+	}
+	return "delivered to"
+}
+
+func taken(what, id string) Reply {
+	return Reply{250, [3]int{2, 0, 0}, clip(what) + ", id " + id}
 }
 
 // shared is the reply for the recipients that failed, with the code of the first of them, naming those who have it.
@@ -99,10 +117,10 @@ func shared(id string, failed, good []Result) Reply {
 	var lines []string
 	for i, r := range good {
 		if i == maxNamed {
-			lines = append(lines, fmt.Sprintf("delivered to %d more", len(good)-i))
+			lines = append(lines, fmt.Sprintf("delivered to or queued for %d more", len(good)-i))
 			break
 		}
-		lines = append(lines, clip("delivered to "+who(r.Route)))
+		lines = append(lines, clip(done(r)+" "+who(r.Route)))
 	}
 	for i, r := range failed {
 		if i == maxNamed {
@@ -123,8 +141,9 @@ func shared(id string, failed, good []Result) Reply {
 }
 
 // bypassing says past whose MX the message went.
-func bypassing(r routing.Route) string {
-	if r.Bypassed == nil || r.Bypassed.Kind != mx.External && r.Bypassed.Kind != mx.Mixed {
+func bypassing(res Result) string {
+	r := res.Route
+	if res.Queued || r.Bypassed == nil || r.Bypassed.Kind != mx.External && r.Bypassed.Kind != mx.Mixed {
 		return ""
 	}
 	provider := plainText(r.Bypassed.Provider, 60)

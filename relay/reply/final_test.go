@@ -58,33 +58,39 @@ func TestFinal(t *testing.T) {
 		results []Result
 		want    string // lines joined by " / "
 	}{
-		{"one", []Result{{past(bypass, "Google Workspace"), nil}},
+		{"one", []Result{{past(bypass, "Google Workspace"), nil, false}},
 			"250 2.0.0 delivered to foobar@exemple.org, bypassing Google Workspace, id 01JTEST"},
-		{"provider not known", []Result{{past(bypass, ""), nil}},
+		{"provider not known", []Result{{past(bypass, ""), nil, false}},
 			"250 2.0.0 delivered to foobar@exemple.org, bypassing the external MX, id 01JTEST"},
-		{"nothing bypassed", []Result{{plain, nil}}, "250 2.0.0 delivered to contact@exemple.org, id 01JTEST"},
-		{"an alias keeps its secret", []Result{{alias, nil}},
+		{"nothing bypassed", []Result{{plain, nil, false}}, "250 2.0.0 delivered to contact@exemple.org, id 01JTEST"},
+		{"an alias keeps its secret", []Result{{alias, nil, false}},
 			"250 2.0.0 delivered to <info%exemple.org@mx.host.test>, id 01JTEST"},
-		{"several mailboxes keep theirs", []Result{{group, nil}}, "250 2.0.0 delivered to <all@exemple.org>, id 01JTEST"},
-		{"three", []Result{{past(bypass, "OVH"), nil}, {past(bypass, "OVH"), nil}, {past(alias, "OVH"), nil}},
+		{"several mailboxes keep theirs", []Result{{group, nil, false}}, "250 2.0.0 delivered to <all@exemple.org>, id 01JTEST"},
+		{"three", []Result{{past(bypass, "OVH"), nil, false}, {past(bypass, "OVH"), nil, false}, {past(alias, "OVH"), nil, false}},
 			"250 2.0.0 delivered to 3 mailboxes, bypassing OVH, id 01JTEST"},
-		{"different MX", []Result{{past(bypass, "OVH"), nil}, {plain, nil}},
+		{"different MX", []Result{{past(bypass, "OVH"), nil, false}, {plain, nil, false}},
 			"250 2.0.0 delivered to 2 mailboxes, id 01JTEST"},
-		{"one fails", []Result{{bypass, full}},
+		{"queued", []Result{{plain, nil, true}}, "250 2.0.0 queued for contact@exemple.org, id 01JTEST"},
+		{"queued, nothing is bypassed", []Result{{past(bypass, "OVH"), nil, true}},
+			"250 2.0.0 queued for foobar@exemple.org, id 01JTEST"},
+		{"two queued", []Result{{plain, nil, true}, {alias, nil, true}}, "250 2.0.0 queued for 2 recipients, id 01JTEST"},
+		{"one of each", []Result{{plain, nil, false}, {alias, nil, true}, {group, nil, true}},
+			"250 2.0.0 delivered to 1 mailboxes, queued for 2 recipients, id 01JTEST"},
+		{"one fails", []Result{{bypass, full, false}},
 			"452 4.2.2 foobar@exemple.org: the mailbox is full, id 01JTEST"},
-		{"one temporary of two", []Result{{plain, ErrHeldBack}, {bypass, full}},
+		{"one temporary of two", []Result{{plain, ErrHeldBack, false}, {bypass, full, false}},
 			"452 4.2.2 not delivered to foobar@exemple.org: the mailbox is full / try again for all recipients, id 01JTEST"},
-		{"temporary before final", []Result{{plain, gone}, {bypass, full}, {alias, nil}},
+		{"temporary before final", []Result{{plain, gone, false}, {bypass, full, false}, {alias, nil, false}},
 			"452 4.2.2 not delivered to foobar@exemple.org: the mailbox is full / try again for all recipients, id 01JTEST"},
-		{"all held back", []Result{{plain, ErrHeldBack}, {bypass, ErrHeldBack}},
+		{"all held back", []Result{{plain, ErrHeldBack, false}, {bypass, ErrHeldBack, false}},
 			"451 4.3.0 not delivered to contact@exemple.org: held back with another recipient, try again later / " +
 				"not delivered to foobar@exemple.org: held back with another recipient, try again later / " +
 				"try again for all recipients, id 01JTEST"},
-		{"some have it", []Result{{plain, gone}, {bypass, nil}},
+		{"some have it", []Result{{plain, gone, false}, {bypass, nil, false}},
 			"550 5.1.1 delivered to foobar@exemple.org / " +
 				"not delivered to contact@exemple.org: the mailbox server said: gone / " +
 				"do not send it again to those who have it, id 01JTEST"},
-		{"nobody has it", []Result{{plain, gone}, {bypass, gone}},
+		{"nobody has it", []Result{{plain, gone, false}, {bypass, gone, false}},
 			"550 5.1.1 not delivered to contact@exemple.org: the mailbox server said: gone / " +
 				"not delivered to foobar@exemple.org: the mailbox server said: gone / " +
 				"not delivered to any recipient, id 01JTEST"},
@@ -186,7 +192,7 @@ func TestRepliesFitTheWire(t *testing.T) {
 			case 3:
 				err = fmt.Errorf("%s", rapid.String().Draw(t, "unknown"))
 			}
-			results = append(results, Result{r, err})
+			results = append(results, Result{r, err, false})
 			check(t, Each(id, results[len(results)-1]))
 			r.Action, r.Err = routing.Refuse, err
 			check(t, ForRoute(r))

@@ -32,6 +32,7 @@ var (
 type Body struct {
 	Size        int64
 	DeliveredTo []string // values of Delivered-To fields, raw
+	Relayed     []string // values of X-Mxbypass-Relayed fields, raw
 }
 
 // Fatal tells whether err ended the connection.
@@ -75,7 +76,7 @@ func (c *Conn) ReadBody(limits *BodyLimits, dst io.Writer) (Body, error) {
 	if err == nil {
 		err = s.finish()
 	}
-	return Body{Size: s.size, DeliveredTo: s.header.loops}, err
+	return Body{Size: s.size, DeliveredTo: s.header.delivered, Relayed: s.header.relayed}, err
 }
 
 // readDots reads up to the end of data. What follows it stays pending.

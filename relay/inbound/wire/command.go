@@ -38,8 +38,13 @@ type Command struct {
 	Path  mailbox.Path // MAIL, RCPT
 	Size  int64        // MAIL: announced size (RFC 1870), 0 when there is none
 	UTF8  bool         // MAIL: SMTPUTF8 (RFC 6531)
-	Chunk int64        // BDAT: octets that follow
-	Last  bool         // BDAT: LAST
+
+	Return     mailbox.Return // MAIL: RET (RFC 3461)
+	EnvelopeID string         // MAIL: ENVID, xtext as it came
+	Report     mailbox.Report // RCPT: NOTIFY and ORCPT
+
+	Chunk int64 // BDAT: octets that follow
+	Last  bool  // BDAT: LAST
 	// About is what the command is about, printable, for the log: set before anything is found to be wrong with it.
 	About string
 
@@ -176,16 +181,15 @@ func (cmd *Command) parseMail(args string, maxSize int64) *refusal {
 	return nil
 }
 
-// parseRcpt parses the arguments of RCPT (RFC 5321 section 4.1.1.3). No parameter is known: DSN (RFC 3461) is not
-// announced.
+// parseRcpt parses the arguments of RCPT (RFC 5321 section 4.1.1.3).
 func (cmd *Command) parseRcpt(args string, utf8 bool) *refusal {
 	path, rest, r := cutArgument(args, "TO:", answerRcpt)
 	if r != nil {
 		return r
 	}
 	cmd.About = mailbox.Printable(path)
-	if strings.TrimSpace(rest) != "" {
-		return refused(answerParam)
+	if r := cmd.rcptParams(rest, utf8); r != nil {
+		return r
 	}
 	var err error
 	if cmd.Path, err = mailbox.ParsePath(path, utf8); err != nil {
@@ -206,48 +210,6 @@ func cutArgument(args, prefix string, answer reply.Reply) (path, rest string, r 
 		return "", "", &refusal{rep: answer, err: err}
 	}
 	return path, rest, nil
-}
-
-// mailParams parses the parameters of MAIL that were announced.
-func (cmd *Command) mailParams(params string, maxSize int64) *refusal {
-	var size, body bool
-	for params != "" {
-		var param string
-		param, params, _ = strings.Cut(params, " ")
-		if param == "" {
-			continue
-		}
-		key, value, assigned := strings.Cut(param, "=")
-		switch upper(key) {
-		case "SIZE": // RFC 1870
-			n, ok := parseSize(value)
-			if !ok || size {
-				return refused(answerBadParam)
-			}
-			if n > maxSize {
-				return &refusal{rep: reply.For(errTooBig), err: errTooBig}
-			}
-			cmd.Size, size = n, true
-		case "BODY": // RFC 6152
-			if body || value == "" {
-				return refused(answerBadParam)
-			}
-			if v := upper(value); v != "7BIT" && v != "8BITMIME" {
-				return refused(answerBody)
-			}
-			body = true
-		case "SMTPUTF8": // RFC 6531
-			if assigned || cmd.UTF8 {
-				return refused(answerBadParam)
-			}
-			cmd.UTF8 = true
-		case "REQUIRETLS": // RFC 8689
-			return &refusal{rep: reply.For(reply.ErrNeedsTLS), err: reply.ErrNeedsTLS}
-		default:
-			return refused(answerParam)
-		}
-	}
-	return nil
 }
 
 // parseSize parses 1 to 20 digits (RFC 1870 section 4); what is beyond all limits saturates.

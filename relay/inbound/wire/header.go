@@ -3,11 +3,11 @@ package wire
 import "strings"
 
 const (
-	// maxDeliveredTo is how many Delivered-To fields are kept; a message with more has come around too often.
-	maxDeliveredTo = 100
-	// maxFieldValue is how much of a Delivered-To field is kept: an address has at most 320 octets.
-	maxFieldValue = 512
-	maxFieldName  = 16 // longer than any name that is looked for
+	// maxLoops is how many fields that tell a loop are kept; a message with more has come around too often.
+	maxLoops = 100
+	// maxFieldValue is how much of such a field is kept: an address has at most 320 octets, a host name 255.
+	maxFieldValue = 640
+	maxFieldName  = 24 // longer than any name that is looked for
 )
 
 // headerScan watches the header of a message go by, in pieces of any size, and keeps what tells a loop. The header ends
@@ -22,11 +22,16 @@ type headerScan struct {
 	nameLen   int
 	pastFirst bool // past the first line, which may be the envelope line of a mailbox file
 
-	value    []byte // of the Delivered-To field being read
-	inValue  bool
-	received int
-	loops    []string // values of Delivered-To
+	value     []byte    // of the field being read, if it tells a loop
+	into      *[]string // where that value goes; nil: it is of no interest
+	received  int
+	delivered []string // values of Delivered-To
+	relayed   []string // values of X-Mxbypass-Relayed
 }
+
+// relayedField is the name, folded, of the field that the relay puts on top of what it gives to the other half of a
+// split domain.
+const relayedField = "x-mxbypass-relayed"
 
 type headerState uint8
 
@@ -48,7 +53,7 @@ func (h *headerScan) write(p []byte) {
 				n = j + 1
 				h.state, h.pastFirst = lineStart, true
 			}
-			if h.inValue && len(h.value) < maxFieldValue {
+			if h.into != nil && len(h.value) < maxFieldValue {
 				h.value = append(h.value, p[i:i+min(n, maxFieldValue-len(h.value))]...)
 			}
 			i += n
@@ -118,21 +123,22 @@ func (h *headerScan) field() {
 	case foldEqual(name, "received"):
 		h.received++
 	case foldEqual(name, "delivered-to"):
-		h.inValue = true
-		h.value = h.value[:0]
+		h.into, h.value = &h.delivered, h.value[:0]
+	case foldEqual(name, relayedField):
+		h.into, h.value = &h.relayed, h.value[:0]
 	}
 }
 
 // endField keeps the value that was read.
 func (h *headerScan) endField() {
-	if !h.inValue {
+	if h.into == nil {
 		return
 	}
-	h.inValue = false
-	if len(h.loops) < maxDeliveredTo {
+	if len(*h.into) < maxLoops {
 		v := strings.NewReplacer("\r", "", "\n", "").Replace(string(h.value))
-		h.loops = append(h.loops, strings.Trim(strings.TrimSpace(v), "<>"))
+		*h.into = append(*h.into, strings.Trim(strings.TrimSpace(v), "<>"))
 	}
+	h.into = nil
 }
 
 // noField ends the header, unless the line is the envelope line of a mailbox file, which some programs send first.

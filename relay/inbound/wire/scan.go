@@ -142,7 +142,7 @@ func (s *scanner) pass(b []byte) {
 		case s.header.size > s.limits.Header:
 			s.fail(reply.ErrHeaderTooBig)
 			return
-		case s.header.received > s.limits.Received || len(s.header.loops) == maxDeliveredTo:
+		case s.header.received > s.limits.Received || len(s.header.delivered) == maxLoops:
 			s.fail(reply.ErrTooManyHops)
 			return
 		}

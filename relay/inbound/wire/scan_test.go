@@ -201,7 +201,7 @@ func TestDeliveredTo(t *testing.T) {
 		if err := s.finish(); err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Join(s.header.loops, ","); got != "a@exemple.org,b@exemple.org,c@exemple.org" {
+		if got := strings.Join(s.header.delivered, ","); got != "a@exemple.org,b@exemple.org,c@exemple.org" {
 			t.Fatalf("in pieces of %d: %q", n, got)
 		}
 	}
