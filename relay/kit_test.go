@@ -15,8 +15,10 @@ import (
 	"time"
 
 	"mxbypass/mailbox"
+	"mxbypass/relay/dispatch"
 	"mxbypass/relay/inbound"
 	"mxbypass/relay/maillog"
+	"mxbypass/relay/outbound"
 	"mxbypass/routing"
 )
 
@@ -91,8 +93,21 @@ func parts(store mailbox.Store, listeners map[Endpoint]inbound.Protocol) (Parts,
 		Listeners: listeners,
 		Router:    everybody{"cloud"},
 		Stores:    map[string]mailbox.Store{"cloud": store},
+		Outgoing:  nowhere(),
 		Close:     func() error { closed.Add(1); return nil },
 	}, closed
+}
+
+// nowhere is an outside world that cannot be reached.
+func nowhere() Outgoing {
+	return Outgoing{
+		Connect: func(context.Context, routing.Hop) (dispatch.Conn, error) {
+			return nil, &outbound.Failure{Scope: outbound.ScopeDestination, Enhanced: [3]int{4, 4, 1}, Text: "nowhere"}
+		},
+		Schedule: dispatch.Schedule{First: time.Minute, Max: time.Hour, Lifetime: 24 * time.Hour,
+			ReportLifetime: 24 * time.Hour},
+		Limits: dispatch.Limits{Connections: 10, PerDestination: 2, Initial: 1, Recipients: 100},
+	}
 }
 
 // port is a loopback address with a port of the system's choice; n makes several of them different.
@@ -113,7 +128,7 @@ func newRelay(t *testing.T) (*Relay, *lockedBuffer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := New(Options{StateDir: t.TempDir(), Log: log, Version: "test"})
+	r, err := New(t.Context(), Options{StateDir: t.TempDir(), Log: log, Version: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,8 +14,10 @@ import (
 
 	"mxbypass/mailbox"
 	"mxbypass/relay/delivery"
+	"mxbypass/relay/dispatch"
 	"mxbypass/relay/inbound"
 	"mxbypass/relay/maillog"
+	"mxbypass/relay/queue"
 	"mxbypass/relay/spool"
 	"mxbypass/routing"
 )
@@ -41,12 +43,28 @@ type Parts struct {
 	Router    Router
 	Stores    map[string]mailbox.Store // by site
 	Trusted   []netip.Prefix           // networks that may submit mail for elsewhere
+	Outgoing  Outgoing
 	Close     func() error
+}
+
+// Outgoing says how queued mail leaves.
+type Outgoing struct {
+	// Connect gives a connection to a server of a hop; see outbound.Client.
+	Connect func(ctx context.Context, hop routing.Hop) (dispatch.Conn, error)
+	// Rewrite gives the sender for mail that is redirected; nil: it stays.
+	Rewrite    func(ctx context.Context, sender mailbox.Address) mailbox.Address
+	Postmaster mailbox.Address // From of reports; null: postmaster at Hostname
+	Schedule   dispatch.Schedule
+	Limits     dispatch.Limits
+	// DoubleBounces brings reports that cannot be delivered to the postmaster mailbox; else they are dropped.
+	DoubleBounces bool
+	// RefuseFailed: see delivery.Options.
+	RefuseFailed bool
 }
 
 // Options of a relay; what a reload does not change. Log and StateDir are needed.
 type Options struct {
-	StateDir string // exists, and is ours: spool and ledger are in it
+	StateDir string // exists, and is ours: spool, ledger and queue are in it
 	Log      *maillog.Log
 	Memory   int64         // octets for the messages in flight; default 256 MiB
 	Version  string        // for the log
@@ -55,11 +73,13 @@ type Options struct {
 
 // Relay is the running relay. Start, Reload and Shutdown are for one goroutine.
 type Relay struct {
-	options Options
-	log     *maillog.Log
-	lock    *os.File
-	ledger  *delivery.Ledger
-	failed  chan error
+	options    Options
+	log        *maillog.Log
+	lock       *os.File
+	ledger     *delivery.Ledger
+	queue      *queue.Queue
+	dispatcher *dispatch.Dispatcher
+	failed     chan error
 
 	front   *front
 	sockets map[Endpoint]*socket
@@ -69,30 +89,54 @@ type Relay struct {
 
 	ending   context.Context // of everything that is closed in the background
 	end      context.CancelFunc
-	closings sync.WaitGroup
+	drains   sync.WaitGroup // of fronts that were replaced
+	closings sync.WaitGroup // of snapshots
 }
 
 // New opens what outlives configurations; [ErrLocked] when another relay has the state folder. [Relay.Shutdown] must be
 // called to end the relay, whether it was started or not.
-func New(o Options) (*Relay, error) {
-	lock, err := lock(o.StateDir)
-	if err != nil {
-		return nil, fmt.Errorf("relay: %w", err)
+func New(ctx context.Context, o Options) (*Relay, error) {
+	r := &Relay{options: o, log: o.Log, failed: make(chan error, 1), sockets: map[Endpoint]*socket{}}
+	if err := r.open(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("relay: %w", err), r.closeState())
 	}
-	ledger, err := delivery.OpenLedger(filepath.Join(o.StateDir, "ledger"), o.Log.Logger())
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("relay: %w", err), lock.Close())
-	}
-	r := &Relay{
-		options: o,
-		log:     o.Log,
-		lock:    lock,
-		ledger:  ledger,
-		failed:  make(chan error, 1),
-		sockets: map[Endpoint]*socket{},
-	}
+	r.dispatcher = dispatch.New(dispatch.Options{Queue: r.queue, Log: o.Log, Acquire: r.environment})
 	r.ending, r.end = context.WithCancel(context.Background())
 	return r, nil
+}
+
+// QueuePath is where the queue of a relay is, below its state folder.
+func QueuePath(stateDir string) string { return filepath.Join(stateDir, "queue", "queue.db") }
+
+func (r *Relay) open(ctx context.Context) (err error) {
+	if r.lock, err = lock(r.options.StateDir); err != nil {
+		return err
+	}
+	r.ledger, err = delivery.OpenLedger(filepath.Join(r.options.StateDir, "ledger"), r.log.Logger())
+	if err != nil {
+		return err
+	}
+	path := QueuePath(r.options.StateDir)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	r.queue, err = queue.Open(ctx, queue.Options{Path: path, Log: r.log.Logger()})
+	return err
+}
+
+// closeState closes what outlives configurations, as far as it was opened.
+func (r *Relay) closeState() error {
+	var errs []error
+	if r.queue != nil {
+		errs = append(errs, r.queue.Close())
+	}
+	if r.ledger != nil {
+		errs = append(errs, r.ledger.Close())
+	}
+	if r.lock != nil {
+		errs = append(errs, r.lock.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Start binds all listeners and serves them, or returns an error and has done nothing; p is still the caller's then.
@@ -145,14 +189,18 @@ func (r *Relay) change(ctx context.Context, p Parts) error {
 	}
 	// From here on nothing fails.
 	r.use(newSnapshot(p, delivery.New(delivery.Options{
-		Stores: p.Stores, Ledger: r.ledger, Log: r.log.Logger(), Timeout: p.Timeouts.Answer, Late: r.options.Late,
+		Stores: p.Stores, Ledger: r.ledger, Queue: r.dispatcher, Log: r.log.Logger(), Timeout: p.Timeouts.Answer,
+		Late: r.options.Late, RefuseFailed: p.Outgoing.RefuseFailed,
 	})))
+	if r.front == nil {
+		r.dispatcher.Start()
+	}
 	for e, s := range added {
 		r.sockets[e] = s
 	}
 	if old := r.front; old != nil && old != next {
 		old.leave(nil)
-		r.closings.Go(func() { _ = old.server.Shutdown(r.ending) }) // an error only says that it was broken off
+		r.drains.Go(func() { _ = old.server.Shutdown(r.ending) }) // an error only says that it was broken off
 	}
 	r.front = next
 	next.leave(p.Listeners)
@@ -228,6 +276,15 @@ func (r *Relay) acquire() (inbound.Core, func()) {
 	return s, s.release
 }
 
+// environment is what the dispatcher calls for each piece of its work.
+func (r *Relay) environment() (*dispatch.Environment, func()) {
+	r.mu.Lock()
+	s := r.current
+	s.refs.Add(1)
+	r.mu.Unlock()
+	return s.outgoing, s.release
+}
+
 func (r *Relay) newFront(p Parts) (*front, error) {
 	sp, err := spool.New(spool.Options{
 		Dir:         filepath.Join(r.options.StateDir, "spool"),
@@ -265,13 +322,15 @@ func (r *Relay) Shutdown(ctx context.Context) error {
 	if r.front != nil {
 		r.front.leave(nil)
 		err = r.front.server.Shutdown(ctx)
-		r.closings.Wait() // fronts that were draining still use the current snapshot
+		r.drains.Wait()
+		// What is late may still be queued, and the dispatcher still uses the snapshot.
+		err = errors.Join(err, r.current.deliverer.Close(ctx), r.dispatcher.Shutdown(ctx))
 		r.use(nil)
 		r.closings.Wait()
 		err = errors.Join(err, r.front.spool.Close())
 	}
 	closeAll(r.sockets)
-	err = errors.Join(err, r.ledger.Close(), r.lock.Close())
+	err = errors.Join(err, r.closeState())
 	if r.front != nil { // a relay that never served has no end to tell: its error goes to the caller alone
 		r.log.Stopped(err)
 	}

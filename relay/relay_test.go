@@ -80,11 +80,11 @@ func TestStartBindsAllOrNothing(t *testing.T) {
 
 func TestOneRelayPerStateFolder(t *testing.T) {
 	r, _ := newRelay(t)
-	if _, err := New(r.options); !errors.Is(err, ErrLocked) {
+	if _, err := New(t.Context(), r.options); !errors.Is(err, ErrLocked) {
 		t.Errorf("a second one: %v", err)
 	}
 	shutdown(t, r)
-	again, err := New(r.options)
+	again, err := New(t.Context(), r.options)
 	if err != nil {
 		t.Fatalf("after the first one: %v", err)
 	}

@@ -7,7 +7,9 @@ import (
 
 	"mxbypass/mailbox"
 	"mxbypass/relay/delivery"
+	"mxbypass/relay/dispatch"
 	"mxbypass/relay/inbound"
+	"mxbypass/relay/reply"
 	"mxbypass/routing"
 )
 
@@ -15,6 +17,7 @@ import (
 type snapshot struct {
 	router    Router
 	deliverer *delivery.Deliverer
+	outgoing  *dispatch.Environment
 	trusted   []netip.Prefix
 	close     func() error
 
@@ -25,7 +28,19 @@ type snapshot struct {
 var _ inbound.Core = (*snapshot)(nil)
 
 func newSnapshot(p Parts, d *delivery.Deliverer) *snapshot {
+	hostname, _ := mailbox.ParseDomainName(p.Hostname) // the front has checked it
 	s := &snapshot{router: p.Router, deliverer: d, trusted: p.Trusted, close: p.Close, idle: make(chan struct{})}
+	s.outgoing = &dispatch.Environment{
+		Hostname:      hostname,
+		Postmaster:    p.Outgoing.Postmaster,
+		Connect:       p.Outgoing.Connect,
+		Stores:        p.Stores,
+		Route:         s.Route,
+		Rewrite:       p.Outgoing.Rewrite,
+		Schedule:      p.Outgoing.Schedule,
+		Limits:        p.Outgoing.Limits,
+		DoubleBounces: p.Outgoing.DoubleBounces,
+	}
 	s.refs.Store(1)
 	return s
 }
@@ -43,7 +58,7 @@ func (s *snapshot) Route(ctx context.Context, p mailbox.Path, c routing.Client) 
 }
 
 // Deliver implements [inbound.Core].
-func (s *snapshot) Deliver(ctx context.Context, m *mailbox.Message, to []mailbox.Recipient, each bool) []error {
+func (s *snapshot) Deliver(ctx context.Context, m *mailbox.Message, to []routing.Target, each bool) []reply.Outcome {
 	return s.deliverer.Deliver(ctx, m, to, each)
 }
 

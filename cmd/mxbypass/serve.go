@@ -77,7 +77,7 @@ func (s *service) start(ctx context.Context, parts relay.Parts) error {
 	if err := os.MkdirAll(s.config.StateDir, 0o700); err != nil {
 		return exit(exitCantCreate, fmt.Errorf("state_dir: %w", err))
 	}
-	r, err := relay.New(relay.Options{
+	r, err := relay.New(ctx, relay.Options{
 		StateDir: s.config.StateDir,
 		Log:      s.log,
 		Memory:   int64(s.config.Limits.Memory),
