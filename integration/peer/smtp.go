@@ -16,7 +16,17 @@ type SMTP struct {
 
 // DialSMTP connects and reads the greeting. Network is tcp or unix.
 func DialSMTP(network, addr string) (*SMTP, string, error) {
-	c, err := net.DialTimeout(network, addr, patience)
+	return dialSMTP(&net.Dialer{Timeout: patience}, network, addr)
+}
+
+// DialSMTPFrom is DialSMTP over TCP from a local address.
+func DialSMTPFrom(local, addr string) (*SMTP, string, error) {
+	d := &net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)}}
+	return dialSMTP(d, "tcp", addr)
+}
+
+func dialSMTP(d *net.Dialer, network, addr string) (*SMTP, string, error) {
+	c, err := d.Dial(network, addr)
 	if err != nil {
 		return nil, "", err
 	}
