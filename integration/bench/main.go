@@ -78,6 +78,14 @@ func run(o options) error {
 			return fmt.Errorf("latency: %w", err)
 		}
 	}
+	for _, m := range queueMeasures {
+		if !(testCase{name: m.name}).matches(o.only) {
+			continue
+		}
+		if err := m.run(o, disk, table); err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+	}
 	if o.idle > 0 && (testCase{name: "idle memory"}).matches(o.only) {
 		if err := measureIdle(o, disk, table); err != nil {
 			return fmt.Errorf("idle memory: %w", err)

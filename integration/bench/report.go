@@ -40,7 +40,30 @@ func (t *table) idle(n int, kib float64) {
 	fmt.Fprintf(t.w, row, fmt.Sprintf("%d idle sessions, KiB each", n), fmt.Sprintf("%.1f", kib), "", "", "<= 24")
 }
 
-func column(s []sample, f func(sample) float64) []float64 {
+func (t *table) passing(name string, ours, theirs []passing) {
+	for _, r := range []struct {
+		name, format, asked string
+		of                  func(passing) float64
+	}{
+		{name + ", accepted msg/s", "%.0f", ">= 4x", func(p passing) float64 { return p.accepted }},
+		{"    arrived at the sink, msg/s", "%.0f", ">= 3x", func(p passing) float64 { return p.arrived }},
+		{"    CPU ms per message", "%.2f", "<= 1/3", func(p passing) float64 { return millis(p.cpu) }},
+	} {
+		a, b := column(ours, r.of), column(theirs, r.of)
+		fmt.Fprintf(t.w, row, r.name, spread(a, r.format), spread(b, r.format), ratio(median(a), median(b)), r.asked)
+	}
+}
+
+func (t *table) seconds(name string, ours, theirs []float64) {
+	fmt.Fprintf(t.w, row, name+", s", spread(ours, "%.1f"), spread(theirs, "%.1f"), ratio(median(ours), median(theirs)), "< 1")
+}
+
+func (t *table) million(n int, rate float64, started time.Duration, filled, again int) {
+	fmt.Fprintf(t.w, "queue, %d waiting for a dead host: %.0f msg/s accepted; MiB then %d; start again in %v, MiB %d\n", n, rate,
+		filled/1024, started.Round(time.Millisecond), again/1024)
+}
+
+func column[T any](s []T, f func(T) float64) []float64 {
 	var out []float64
 	for _, x := range s {
 		out = append(out, f(x))
