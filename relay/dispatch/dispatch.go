@@ -4,9 +4,12 @@ package dispatch
 
 import (
 	"context"
+	"fmt"
+	"sync"
 	"time"
 
 	"mxbypass/mailbox"
+	"mxbypass/relay/dsn"
 	"mxbypass/relay/maillog"
 	"mxbypass/relay/outbound"
 	"mxbypass/relay/queue"
@@ -63,26 +66,142 @@ type Options struct {
 // Target is where a message is to go later: elsewhere, or to a store that could not take it now.
 type Target = routing.Target
 
-// Dispatcher works on one queue.
-type Dispatcher struct{}
-
-// New makes a dispatcher; Start begins the work, Shutdown ends it.
-func New(o Options) *Dispatcher { panic("contract") }
-
-// Start begins.
-func (d *Dispatcher) Start() { panic("contract") }
-
-// Shutdown begins nothing any more, lets what is under way end until ctx does, and breaks off the rest.
-func (d *Dispatcher) Shutdown(ctx context.Context) error { panic("contract") }
-
-// Accept takes responsibility for a message: nil means that it is durable. It may be on its way before Accept returns.
-// The content is read before it returns, and later only if it was retained.
-func (d *Dispatcher) Accept(ctx context.Context, m *mailbox.Message, to []Target) error {
-	panic("contract")
+// backlog is what the dispatcher uses of a queue.
+type backlog interface {
+	Put(ctx context.Context, e queue.Entry, lease bool) ([]*queue.Item, error)
+	Destinations(ctx context.Context, now time.Time, limit int, skip func(id int64) bool) ([]queue.Destination, error)
+	NextDue(ctx context.Context) (time.Time, bool, error)
+	Ready(ctx context.Context, destination int64, now time.Time, limit int) ([]*queue.Item, error)
+	Lease(ctx context.Context, items []*queue.Item, next time.Time) ([]*queue.Item, error)
+	Finish(ctx context.Context, outcomes []queue.Outcome, reports []queue.Entry) error
+	Postpone(ctx context.Context, destination int64, next time.Time, failure *queue.Attempt) error
+	Overdue(ctx context.Context, now time.Time, limit int) ([]*queue.Item, error)
+	Content(h *queue.Header) mailbox.Content
+	Changed() <-chan struct{}
 }
 
-// Delivered queues the reports of success that the senders asked for (NOTIFY=SUCCESS) on mailboxes that were served at
-// once.
-func (d *Dispatcher) Delivered(ctx context.Context, m *mailbox.Message, to []mailbox.Recipient) error {
-	panic("contract")
+// breakOff is how long Shutdown waits for what was broken off to notice it, and to write what became of it.
+const breakOff = 2 * time.Second
+
+// Dispatcher works on one queue. It is safe for concurrent use.
+type Dispatcher struct {
+	queue   backlog
+	log     *maillog.Log
+	acquire func() (*Environment, func())
+	compose func(dsn.Notification) (*mailbox.Message, error)
+	ids     *ids
+	held    budget // of contents that are kept in memory for fresh mail
+
+	sending      context.Context // of what is given to servers and stores
+	breakSending context.CancelFunc
+	writing      context.Context // of what is written to the queue: it outlives sending, to say what became of it
+	breakWriting context.CancelFunc
+	stopping     context.Context // of what looks for work
+	stop         context.CancelFunc
+	wake         chan struct{}  // there may be something to do
+	running      sync.WaitGroup // the loops and the workers
+
+	mu      sync.Mutex
+	open    bool // between Start and Shutdown
+	limits  Limits
+	active  map[string]*destination
+	turn    []*destination // those that wait for a worker, in the order in which they get one
+	workers int
+	fates   fates
+}
+
+// New makes a dispatcher; Start begins the work, Shutdown ends it.
+func New(o Options) *Dispatcher { return newDispatcher(o.Queue, o.Log, o.Acquire) }
+
+func newDispatcher(q backlog, log *maillog.Log, acquire func() (*Environment, func())) *Dispatcher {
+	d := &Dispatcher{
+		queue: q, log: log, acquire: acquire, compose: dsn.Compose, ids: newIDs(),
+		wake:   make(chan struct{}, 1),
+		active: map[string]*destination{}, fates: fates{},
+	}
+	d.stopping, d.stop = context.WithCancel(context.Background())
+	d.sending, d.breakSending = context.WithCancel(context.Background())
+	d.writing, d.breakWriting = context.WithCancel(context.Background())
+	return d
+}
+
+// Start begins. It is called once.
+func (d *Dispatcher) Start() {
+	_, release := d.environment()
+	release()
+	d.mu.Lock()
+	d.open = true
+	d.mu.Unlock()
+	d.running.Go(d.loop)
+	d.running.Go(d.sweepLoop)
+}
+
+// Shutdown begins nothing any more, lets what is under way end until ctx does, and breaks off the rest. It is called
+// once, after Start, and the queue is closed after it. What is accepted later is queued, and waits for the next start.
+func (d *Dispatcher) Shutdown(ctx context.Context) error {
+	defer d.breakSending()
+	defer d.breakWriting()
+	d.mu.Lock()
+	d.open = false
+	unbegun := d.takeFresh()
+	d.mu.Unlock()
+	d.stop()
+	d.running.Go(func() { d.giveBack(unbegun, stopped()) })
+	done := make(chan struct{})
+	go func() {
+		d.running.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	d.mu.Lock()
+	n := d.workers
+	d.mu.Unlock()
+	d.breakSending()
+	select {
+	case <-done:
+	case <-time.After(breakOff): // the queue cannot be written, or somebody does not honour the end of a context
+	}
+	return fmt.Errorf("%d deliveries from the queue broken off: %w", n, context.Cause(ctx))
+}
+
+// environment gives what to work with now, and takes its limits over.
+func (d *Dispatcher) environment() (*Environment, func()) {
+	env, release := d.acquire()
+	d.mu.Lock()
+	d.limits = env.Limits.sane()
+	d.mu.Unlock()
+	return env, release
+}
+
+// sane gives limits under which work goes on.
+func (l Limits) sane() Limits {
+	l.Connections = max(l.Connections, 1)
+	l.PerDestination = max(l.PerDestination, 1)
+	l.Initial = min(max(l.Initial, 1), l.PerDestination)
+	l.Recipients = max(l.Recipients, 1)
+	return l
+}
+
+// rouse has the loop look at the queue.
+func (d *Dispatcher) rouse() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// pause waits, and tells whether the wait came to its end before ctx did.
+func pause(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -11,6 +11,19 @@
 //	deferred       info   conn id to stage reply error
 //	refused        info   conn id to stage reply error
 //	disconnected   info   conn messages refused (suppressed) duration
+//
+//	queued            info  id from size recipients destinations direct
+//	sent              info  id from to destination purpose host tls reply attempts delay
+//	deferred          info  id from to destination purpose reason next (doubt) attempts delay
+//	in doubt          info  id from to destination purpose attempts delay
+//	bounced, given up info  id from to destination purpose reason attempts delay
+//	quarantined       info  id from to destination purpose error attempts delay
+//	notified          info  id about to action recipients
+//	to postmaster     info  id about reason
+//	dropped           warn  about to action reason
+//	destination down  warn  destination reason failures next
+//	destination up    info  destination
+//
 //	started, reloaded, stopped, reload failed (error), suppressed (connections turned_away)
 //
 // Durations are in seconds, sizes in octets. Keys without a value are left out. Whatever came from the network is made

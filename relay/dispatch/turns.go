@@ -1,0 +1,221 @@
+package dispatch
+
+import (
+	"time"
+
+	"mxbypass/relay/outbound"
+	"mxbypass/relay/queue"
+)
+
+// room tells whether mail for these destinations can be on its way at once.
+func (d *Dispatcher) room(names []string) bool {
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.open {
+		return false
+	}
+	unknown := 0
+	for _, name := range names {
+		t := d.active[name]
+		switch {
+		case d.fates.down(name, now), t != nil && (t.down || len(t.fresh) >= maxFresh):
+			return false
+		case t == nil:
+			unknown++
+		}
+	}
+	return len(d.active)+unknown <= d.maxActive()
+}
+
+// maxActive bounds the destinations in memory.
+func (d *Dispatcher) maxActive() int { return 2 * d.limits.Connections }
+
+// begin gives groups that were just accepted to workers.
+func (d *Dispatcher) begin(groups []*group, kept *holding) {
+	d.mu.Lock()
+	var late []*group
+	for _, g := range groups {
+		g.kept, g.leased = kept, true
+		kept.use()
+		if !d.open {
+			late = append(late, g)
+			continue
+		}
+		at := g.items[0].Fate
+		t := d.activate(at.Name, at.ID, d.fates[at.Name].failures)
+		t.fresh = append(t.fresh, g)
+		d.line(t)
+	}
+	d.grant()
+	d.mu.Unlock()
+	d.giveBack(late, stopped()) // Shutdown came between
+}
+
+// activate gives the destination, which is in memory from now on. It runs under mu.
+func (d *Dispatcher) activate(name string, id int64, failures int) *destination {
+	t := d.active[name]
+	if t == nil {
+		t = newDestination(name, id, failures, d.limits)
+		d.active[name] = t
+	}
+	return t
+}
+
+// queued: there is mail for these destinations that nobody has leased.
+func (d *Dispatcher) queued(names []string) {
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, name := range names {
+		if t := d.active[name]; t != nil {
+			t.more = true
+			d.line(t)
+		} else if !d.fates.down(name, now) {
+			d.rouse()
+		}
+	}
+	d.grant()
+}
+
+// line puts a destination at the end of those that wait for a worker, if it needs one. It runs under mu.
+func (d *Dispatcher) line(t *destination) {
+	if d.open && !t.waiting && t.wants(d.limits, d.workers) {
+		t.waiting = true
+		d.turn = append(d.turn, t)
+	}
+}
+
+// grant starts workers while there may be more of them, one for each destination in turn. It runs under mu.
+func (d *Dispatcher) grant() {
+	for len(d.turn) > 0 && d.workers < d.limits.Connections {
+		t := d.turn[0]
+		d.turn[0] = nil
+		d.turn, t.waiting = d.turn[1:], false
+		if !d.open || !t.wants(d.limits, d.workers) {
+			d.retire(t)
+			continue
+		}
+		g, _ := t.next()
+		t.workers++
+		d.workers++
+		d.running.Go(func() { d.work(t, g) })
+		d.line(t)
+	}
+}
+
+// carryOn gives a worker what it does next; false: it is to end, and its place is given away.
+func (d *Dispatcher) carryOn(t *destination, willing bool) (g *group, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.line(t)
+	others := len(d.turn) > 1 || len(d.turn) == 1 && d.turn[0] != t
+	switch {
+	case !willing, !d.open, t.workers > t.limit(d.limits, d.workers), d.workers > d.limits.Connections:
+	case others && d.workers >= d.limits.Connections: // its connection is kept for a while, so this costs little
+	default:
+		if g, read := t.next(); g != nil || read {
+			return g, true
+		}
+	}
+	t.workers--
+	d.workers--
+	d.line(t)
+	d.grant()
+	d.retire(t)
+	return nil, false
+}
+
+// retire forgets a destination without work. It runs under mu.
+func (d *Dispatcher) retire(t *destination) {
+	if t.workers == 0 && !t.waiting && len(t.fresh) == 0 && d.active[t.name] == t {
+		delete(d.active, t.name)
+		d.rouse()
+	}
+}
+
+// verdict gives the failure that all mail for a destination has for now; nil: it is not known to fail for good.
+func (d *Dispatcher) verdict(t *destination) *outbound.Failure {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if v := d.fates[t.name]; v.final != nil && time.Now().Before(v.until) {
+		return v.final
+	}
+	return nil
+}
+
+// condemn: the destination fails for good. That is remembered for a while only, because domains are mended.
+func (d *Dispatcher) condemn(t *destination, f *outbound.Failure, s Schedule) {
+	now := time.Now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t.failures = 0
+	d.fates.set(t.name, fate{until: now.Add(max(s.First, time.Minute)), final: f}, now)
+}
+
+// answered: the destination said something, if only no.
+func (d *Dispatcher) answered(t *destination) {
+	d.mu.Lock()
+	rose := t.succeeded(d.limits)
+	if rose {
+		delete(d.fates, t.name)
+	}
+	d.line(t)
+	d.grant()
+	d.mu.Unlock()
+	if rose {
+		d.tell(t, nil)
+		d.log.DestinationUp(t.name)
+	}
+}
+
+// silent: the destination could not be reached, or did not serve us. It tells whether the destination is down.
+func (d *Dispatcher) silent(t *destination, a *queue.Attempt, s Schedule) (down bool) {
+	now := time.Now()
+	d.mu.Lock()
+	fell := t.failed()
+	down = t.down
+	var unbegun []*group
+	var v fate
+	if fell {
+		unbegun, t.fresh = t.fresh, nil
+		t.drop()
+		t.until = now.Add(s.after(t.failures))
+		v = fate{until: t.until, failures: t.failures}
+		d.fates.set(t.name, v, now)
+	}
+	d.mu.Unlock()
+	if fell {
+		d.giveBack(unbegun, a)
+		d.tell(t, a)
+		d.log.DestinationDown(t.name, words(a), v.failures, v.until)
+	}
+	return down
+}
+
+// tell writes to the queue how the destination fares: what failed, or nil. Who comes late with old news says nothing.
+func (d *Dispatcher) tell(t *destination, a *queue.Attempt) {
+	t.telling.Lock()
+	defer t.telling.Unlock()
+	d.mu.Lock()
+	down, next := t.down, t.until
+	d.mu.Unlock()
+	if down != (a != nil) {
+		return
+	}
+	if !down {
+		next = time.Now()
+	}
+	if err := d.queue.Postpone(d.writing, t.id, next, a); err != nil {
+		d.trouble("the fate of a destination cannot be written", err)
+	}
+}
+
+// takeFresh takes what was accepted and not yet begun. It runs under mu.
+func (d *Dispatcher) takeFresh() (all []*group) {
+	for _, t := range d.active {
+		all = append(all, t.fresh...)
+		t.fresh = nil
+	}
+	return all
+}
