@@ -124,7 +124,11 @@ path = %[7]q
 // host makes an address of 198.51.100.0/24 (or 2001:db8::/64) a host, until the test ends.
 func host(t *testing.T, address string) {
 	t.Helper()
-	must(t, ip("addr", "add", address, "dev", "hosts", "nodad"))
+	add := []string{"addr", "add", address, "dev", "hosts"}
+	if strings.Contains(address, ":") {
+		add = append(add, "nodad")
+	}
+	must(t, ip(add...))
 	t.Cleanup(func() { _ = ip("addr", "del", address, "dev", "hosts") }) // some tests cut it off themselves
 }
 

@@ -27,8 +27,9 @@ func run(m *testing.M) int {
 	}
 	for _, args := range [][]string{
 		{"link", "set", "lo", "up"},
-		{"link", "add", "hosts", "type", "dummy"},
-		{"link", "set", "hosts", "up"},
+		{"link", "add", "hosts", "type", "veth", "peer", "name", "wire"},
+		{"link", "set", "hosts", "up", "arp", "off"}, // so that what is sent to nobody is lost, and not refused
+		{"link", "set", "wire", "up", "arp", "off"},
 		{"route", "add", "198.51.100.0/24", "dev", "hosts"},
 		{"-6", "route", "add", "2001:db8::/64", "dev", "hosts"},
 	} {
