@@ -197,13 +197,18 @@ func (w *world) empty() {
 func (w *world) inbox(address string) []string {
 	w.t.Helper()
 	user, domain, _ := strings.Cut(address, "@")
-	files, err := filepath.Glob(filepath.Join(w.dir, "mail", domain, user, "Maildir", "new", "*"))
-	must(w.t, err)
+	return inboxAt(w.t, filepath.Join(w.dir, "mail", domain, user, "Maildir"))
+}
+
+func inboxAt(t *testing.T, maildir string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(maildir, "new", "*"))
+	must(t, err)
 	slices.Sort(files)
 	var all []string
 	for _, f := range files {
 		b, err := os.ReadFile(f)
-		must(w.t, err)
+		must(t, err)
 		all = append(all, string(b))
 	}
 	return all
