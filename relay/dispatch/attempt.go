@@ -39,7 +39,7 @@ func (w *worker) attempt(g *group) (results []result) {
 	}
 	first := g.items[0]
 	known := &smtpclient.Octets{EightBit: first.Message.EightBit, UTF8Header: first.Message.UTF8Header || !isASCII(first.Mark)}
-	mail := outbound.Mail{Message: message(g, w.queue), Trace: append([]byte(first.Mark), first.Message.Received...),
+	mail := outbound.Mail{Message: rebuilt(g, w.queue), Trace: append([]byte(first.Mark), first.Message.Received...),
 		Known: known}
 	for _, item := range g.items {
 		mail.To = append(mail.To, smtpclient.Rcpt{Address: item.To, Report: item.Report})
@@ -51,8 +51,8 @@ func (w *worker) attempt(g *group) (results []result) {
 	return results
 }
 
-// message makes the message again that was queued, with the sender of this group.
-func message(g *group, q backlog) *mailbox.Message {
+// rebuilt makes the message again that was queued, with the sender of this group.
+func rebuilt(g *group, q backlog) *mailbox.Message {
 	first := g.items[0]
 	h := first.Message
 	return &mailbox.Message{ID: h.ID, Reverse: first.Reverse, UTF8: h.UTF8, Received: h.Received, Content: g.content(q)(h),
@@ -73,7 +73,7 @@ func (w *worker) store(g *group) []result {
 		to[i] = mailbox.Recipient{Mailbox: mailbox.Mailbox{Address: item.Mailbox, Site: w.at.site}, Tag: item.Tag,
 			Original: item.Original, Delivered: item.To, Report: item.Report}
 	}
-	delivery, errs := s.Prepare(ctx, message(g, w.queue), to)
+	delivery, errs := s.Prepare(ctx, rebuilt(g, w.queue), to)
 	if delivery != nil {
 		if ctx.Err() != nil {
 			delivery.Abort()

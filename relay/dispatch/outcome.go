@@ -45,7 +45,9 @@ func (d *Dispatcher) settle(ctx context.Context, env *Environment, vs []verdict,
 	reports, notes := d.reports(ctx, env, all, content)
 	err := d.finish(all, reports)
 	if errors.Is(err, queue.ErrDamaged) { // a report cannot be written because the message cannot be read
-		quarantine(all, err)
+		for i := range all {
+			all[i].quarantine(err)
+		}
 		reports, notes = nil, nil
 		err = d.finish(all, nil)
 	}
@@ -129,19 +131,16 @@ func lastOf(item *queue.Item) *queue.Attempt {
 	return last
 }
 
-// quarantine puts those aside who cannot be reported on. Who was delivered, or is tried again without a report, is not
-// concerned.
-func quarantine(all []decision, err error) {
-	for i := range all {
-		c := &all[i]
-		switch c.action {
-		case dsn.Failed:
-			c.outcome.Kind, c.failure = queue.Aside, ours(err, false)
-		case dsn.Delayed:
-			c.outcome.Notice = time.Time{}
-		}
-		c.action = ""
+// quarantine puts an item aside that cannot be reported on, because its message is damaged. Who was delivered, or is tried
+// again, is not concerned.
+func (c *decision) quarantine(err error) {
+	switch c.action {
+	case dsn.Failed:
+		c.outcome.Kind, c.failure = queue.Aside, ours(err, false)
+	case dsn.Delayed:
+		c.outcome.Notice = time.Time{}
 	}
+	c.action = ""
 }
 
 // finish writes the outcomes and reports. While the queue cannot be written it waits, because nothing may go on before

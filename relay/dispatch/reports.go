@@ -163,12 +163,14 @@ func (c *decision) told() dsn.Recipient {
 	case dsn.Delayed:
 		r.RetryUntil = c.item.Expires
 	}
-	r.Last, r.RemoteMTA, r.Reason = a.Time, mtaOf(a.Host), words(a)
-	if c.expired {
-		r.Reason = "it could not be delivered in time; at the last attempt: " + r.Reason
-	}
-	if a.Code != 0 {
+	r.Last, r.RemoteMTA = a.Time, mtaOf(a.Host)
+	switch {
+	case a.Code != 0: // the server's own words say why
 		r.Diagnostic = said(a)
+	case c.expired:
+		r.Reason = "it could not be delivered in time; at the last attempt: " + words(a)
+	default:
+		r.Reason = words(a)
 	}
 	return r
 }
@@ -179,6 +181,10 @@ func (d *Dispatcher) putOff(env *Environment, cs []*decision, err error) (note f
 	now := time.Now()
 	d.trouble("a report cannot be made now", err)
 	for _, c := range cs {
+		if errors.Is(err, queue.ErrDamaged) {
+			c.quarantine(err)
+			continue
+		}
 		h, action := c.item.Message, c.action
 		c.action = ""
 		later := now.Add(env.Schedule.after(1))
