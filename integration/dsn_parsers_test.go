@@ -50,11 +50,15 @@ func TestForeignParsersReadNotifications(t *testing.T) {
 	const id = "<lunch.1@exemple.org>"
 	nobody := []string{"nobody@elsewhere.example"}
 	wants := map[string]understood{
-		"failed": {Failed: nobody, Bounce: true, MessageID: id, Reports: []string{"nobody@elsewhere.example user_unknown 550"}},
+		"failed": {
+			Failed: nobody, Bounce: true, MessageID: id,
+			Reports: []string{"nobody@elsewhere.example user_unknown 550"},
+		},
 		"several": {
 			Failed: []string{"every+body@exemple.org", "nobody@elsewhere.example", "who@gone.example"},
 			Bounce: true, MessageID: id, Reports: []string{
-				"nobody@elsewhere.example user_unknown 550", "every+body@exemple.org over_quota 452", "who@gone.example domain_error 512",
+				"nobody@elsewhere.example user_unknown 550", "every+body@exemple.org over_quota 452",
+				"who@gone.example domain_error 512",
 			},
 		},
 		"delayed":       {Delayed: nobody, Type: "delivery-status delayed", MessageID: id},

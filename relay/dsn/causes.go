@@ -64,11 +64,13 @@ var (
 		"Send it in a smaller form, for instance without attachments, or share the files in another way."}
 	notFound = cause{"the way to the recipient is not known", "The server that takes mail for this address cannot be found.",
 		"Check the spelling of what follows the @. If it is right, send the message again later."}
-	noAnswer    = cause{"no answer from the recipient's server", "The mail server of the recipient cannot be reached.", tryLater}
+	noAnswer = cause{"no answer from the recipient's server", "The mail server of the recipient cannot be reached.",
+		tryLater}
 	cannotCarry = cause{"the recipient's server is too old for it",
 		"The other server cannot take the letters that the message or an address is written in, and messages are not altered.",
 		"Send it in plain letters (a to z), from and to an address that has no others."}
-	encryption = cause{"the way is not encrypted", "The message may only travel encrypted, which the next server does not offer.",
+	encryption = cause{"the way is not encrypted",
+		"The message may only travel encrypted, which the next server does not offer.",
 		askPostmaster}
 )
 

@@ -127,8 +127,12 @@ func (n *Notification) action() Action { return n.Recipients[0].Action }
 
 // writeHeader writes the header of the notification. It is ASCII unless the reverse-path is not.
 func (n *Notification) writeHeader(b *bytes.Buffer, messageID, boundary string, eightBit bool) {
+	to := n.Original.Reverse
+	if to.Domain.IsZero() { // <Postmaster>, who is ours
+		to.Domain = n.Hostname
+	}
 	line(b, "From", "Mail Delivery System <"+exact(n.Postmaster.Header())+">")
-	line(b, "To", "<"+exact(n.Original.Reverse.Header())+">")
+	line(b, "To", "<"+exact(to.Header())+">")
 	line(b, "Subject", n.subject())
 	line(b, "Date", date(n.Time))
 	line(b, "Message-ID", "<"+exact(n.ID)+"@"+n.Hostname.ASCII()+">")

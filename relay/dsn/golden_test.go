@@ -69,7 +69,8 @@ func goldens(t *testing.T) map[string]Notification {
 			strings.Repeat(" all this is said by a server that never stops", 1000),
 	})
 	hostile.Original.EnvelopeID = "x+0D+0AReporting-MTA:+20dns"
-	hostile.Original.Content = memory("Subject: a\r\nMessage-ID: <a b@c>\r\n\r\n--=_x\r\nContent-Type: text/html\r\n\r\n--=_x--\r\n\xff")
+	hostile.Original.Content = memory("Subject: a\r\nMessage-ID: <a b@c>\r\n\r\n" +
+		"--=_x\r\nContent-Type: text/html\r\n\r\n--=_x--\r\n\xff")
 
 	return map[string]Notification{
 		"failed": failed, "several": several, "delayed": delayed, "delivered": delivered, "relayed": relayed,

@@ -48,8 +48,7 @@ func (n *Notification) wordsPart(back returned) *part {
 	b.WriteString("\r\n")
 	wrapped(&b, "", n.attached(back))
 	b.WriteString("\r\n")
-	wrapped(&b, "", "The postmaster here is "+exact(n.Postmaster.Header())+". If you ask about this message, give its number "+
-		clean(n.Original.ID, maxValue, false)+".")
+	wrapped(&b, "", n.signature())
 	return textPart(b.Bytes())
 }
 
@@ -175,6 +174,15 @@ func (n *Notification) attached(back returned) string {
 	default:
 		return s + "the header of your message. " + back.short
 	}
+}
+
+// signature says who can help, and with what.
+func (n *Notification) signature() string {
+	s := "The postmaster here is " + exact(n.Postmaster.Header()) + "."
+	if id := clean(n.Original.ID, maxReason, false); id != "" {
+		s += " If you ask about this message, give its number " + id + "."
+	}
+	return s
 }
 
 func forPeople(t time.Time) string { return t.Format("Monday, 2 January 2006, 15:04 -0700") }
