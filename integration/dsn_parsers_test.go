@@ -17,9 +17,10 @@ import (
 // input, with the line ends of a mailbox file; the answer is JSON. They are Debian's, so that they need Debian's
 // interpreters, whatever else is first in the path.
 //
-// What they cannot do, and the table below holds: neither knows message/global-delivery-status (RFC 6533); flufl.bounce
-// reads an address with a colon as a group, so that of an ORCPT that stays encoded only the end is left; BounceParser
-// names no address unless every recipient failed, and reads only the first recipient when lines end with CRLF.
+// What they cannot do: neither knows message/global-delivery-status (RFC 6533). flufl.bounce reads an address with a colon
+// as a group, so that of an ORCPT that stays encoded only the end is left, and cuts an address that is not quoted at "="
+// (SRS0=… is "srs0"). BounceParser names no address unless every recipient failed, and reads only the first recipient when
+// lines end with CRLF.
 const (
 	fluflBounce = `
 import email, json, sys
