@@ -21,7 +21,7 @@ func TestFreshMailGoesAtOnce(t *testing.T) {
 		synctest.Wait()
 		w.empty()
 		w.copies(map[string]int{"a@remote.test": 1, "b@remote.test": 1, "c@other.test": 1, "d@local.test": 1})
-		if n := len(w.connects["mx:remote.test"]); n != 1 {
+		if n := len(w.tries("mx:remote.test")); n != 1 {
 			t.Errorf("%d connections for two recipients", n)
 		}
 		if refs := m.Content.(*retained).refs; refs != 0 {
@@ -117,7 +117,7 @@ func TestSchedule(t *testing.T) {
 		synctest.Wait()
 		w.stop()
 		w.empty()
-		tries := w.connects["mx:remote.test"]
+		tries := w.tries("mx:remote.test")
 		for i := 1; i < len(tries); i++ {
 			want := min(schedule.First<<min(i-1, 10), schedule.Max)
 			if gap := tries[i] - tries[i-1]; gap < want*9/10-time.Second || gap > want*11/10+time.Minute {

@@ -182,6 +182,7 @@ func (t *destination) failed() (fell bool) {
 type fate struct {
 	until    time.Time
 	failures int
+	last     *queue.Attempt
 	final    *outbound.Failure // what every item for it fails with; nil: it is tried again at until
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mxbypass/mailbox"
@@ -98,6 +99,7 @@ type Dispatcher struct {
 	breakWriting context.CancelFunc
 	stopping     context.Context // of what looks for work
 	stop         context.CancelFunc
+	troubled     atomic.Bool    // the queue has failed since the loop looked
 	wake         chan struct{}  // there may be something to do
 	running      sync.WaitGroup // the loops and the workers
 

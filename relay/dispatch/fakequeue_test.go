@@ -313,3 +313,16 @@ func (q *fakeQueue) left() (items, leased int) {
 	}
 	return len(q.items), leased
 }
+
+// counts tells how often it was used for what.
+func (q *fakeQueue) counts() (leases, postpones, finishes int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.leases, q.postpones, q.finishes
+}
+
+func (q *fakeQueue) mend() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.broken = nil
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -326,6 +327,27 @@ func (w *world) copies(want map[string]int) {
 			w.t.Errorf("%d copies for %s instead of %d", w.sent[to], to, n)
 		}
 	}
+}
+
+// tries tells when connections to a hop were asked for.
+func (w *world) tries(hop string) []time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.connects[hop])
+}
+
+// opened tells how many connections to a hop are in use.
+func (w *world) opened(hop string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.open[hop]
+}
+
+// all gives everything that arrived.
+func (w *world) all() []mail {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.mails)
 }
 
 func (w *world) empty() {

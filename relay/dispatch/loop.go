@@ -10,6 +10,8 @@ const (
 	longestSleep = 30 * time.Second
 	// shortestSleep keeps a queue in which much happens from being looked at for each of it.
 	shortestSleep = 100 * time.Millisecond
+	// troubleSleep gives a queue that fails time to recover.
+	troubleSleep = 10 * time.Second
 	// overdueSleep is for what is due and could not be taken.
 	overdueSleep = time.Second
 	// maxTaken bounds the destinations that are taken in one look.
@@ -26,7 +28,11 @@ func (d *Dispatcher) loop() {
 			refresh = now
 			d.refresh()
 		}
-		if !pause(ctx, shortestSleep) {
+		rest := shortestSleep
+		if d.troubled.Swap(false) {
+			rest = troubleSleep
+		}
+		if !pause(ctx, rest) {
 			return
 		}
 		timer := time.NewTimer(wait)

@@ -19,7 +19,7 @@ func (d *Dispatcher) room(names []string) bool {
 	for _, name := range names {
 		t := d.active[name]
 		switch {
-		case d.fates.down(name, now), t != nil && (t.down || len(t.fresh) >= maxFresh):
+		case d.fallen(name, now) != nil, t != nil && len(t.fresh) >= maxFresh:
 			return false
 		case t == nil:
 			unknown++
@@ -28,28 +28,47 @@ func (d *Dispatcher) room(names []string) bool {
 	return len(d.active)+unknown <= d.maxActive()
 }
 
+// fallen gives why a destination is not to be tried now; nil: it is not known to be down. It runs under mu.
+func (d *Dispatcher) fallen(name string, now time.Time) *queue.Attempt {
+	if t := d.active[name]; t != nil && t.down {
+		return t.last
+	}
+	if d.fates.down(name, now) {
+		return d.fates[name].last
+	}
+	return nil
+}
+
 // maxActive bounds the destinations in memory.
 func (d *Dispatcher) maxActive() int { return 2 * d.limits.Connections }
 
 // begin gives groups that were just accepted to workers.
 func (d *Dispatcher) begin(groups []*group, kept *holding) {
+	now := time.Now()
 	d.mu.Lock()
-	var late []*group
+	late := map[*queue.Attempt][]*group{} // by why it cannot be begun after all
+	ended := stopped()
 	for _, g := range groups {
 		g.kept, g.leased = kept, true
 		kept.use()
-		if !d.open {
-			late = append(late, g)
+		at := g.items[0].Fate
+		if !d.open { // Shutdown came between
+			late[ended] = append(late[ended], g)
 			continue
 		}
-		at := g.items[0].Fate
+		if last := d.fallen(at.Name, now); last != nil { // meanwhile
+			late[last] = append(late[last], g)
+			continue
+		}
 		t := d.activate(at.Name, at.ID, d.fates[at.Name].failures)
 		t.fresh = append(t.fresh, g)
 		d.line(t)
 	}
 	d.grant()
 	d.mu.Unlock()
-	d.giveBack(late, stopped()) // Shutdown came between
+	for why, groups := range late {
+		d.giveBack(groups, why)
+	}
 }
 
 // activate gives the destination, which is in memory from now on. It runs under mu.
@@ -71,7 +90,7 @@ func (d *Dispatcher) queued(names []string) {
 		if t := d.active[name]; t != nil {
 			t.more = true
 			d.line(t)
-		} else if !d.fates.down(name, now) {
+		} else if d.fallen(name, now) == nil {
 			d.rouse()
 		}
 	}
@@ -104,7 +123,7 @@ func (d *Dispatcher) grant() {
 	}
 }
 
-// carryOn gives a worker what it does next; false: it is to end, and its place is given away.
+// carryOn gives a worker what it does next; false: it is to end.
 func (d *Dispatcher) carryOn(t *destination, willing bool) (g *group, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -118,12 +137,18 @@ func (d *Dispatcher) carryOn(t *destination, willing bool) (g *group, ok bool) {
 			return g, true
 		}
 	}
+	return nil, false
+}
+
+// leave gives the place of a worker away.
+func (d *Dispatcher) leave(t *destination) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	t.workers--
 	d.workers--
 	d.line(t)
 	d.grant()
 	d.retire(t)
-	return nil, false
 }
 
 // retire forgets a destination without work. It runs under mu.
@@ -180,8 +205,8 @@ func (d *Dispatcher) silent(t *destination, a *queue.Attempt, s Schedule) (down 
 	if fell {
 		unbegun, t.fresh = t.fresh, nil
 		t.drop()
-		t.until = now.Add(s.after(t.failures))
-		v = fate{until: t.until, failures: t.failures}
+		t.until, t.last = now.Add(s.after(t.failures)), a
+		v = fate{until: t.until, failures: t.failures, last: a}
 		d.fates.set(t.name, v, now)
 	}
 	d.mu.Unlock()

@@ -36,6 +36,7 @@ func (d *Dispatcher) work(t *destination, g *group) {
 	env, release := d.environment()
 	defer release()
 	w := &worker{Dispatcher: d, at: t, env: env, since: time.Now()}
+	defer d.leave(t)
 	defer w.hangUp()
 	for ok := true; ok; {
 		willing := true
@@ -261,5 +262,6 @@ func (d *Dispatcher) trouble(what string, err error) {
 	if errors.Is(err, context.Canceled) || errors.Is(err, queue.ErrClosed) {
 		return
 	}
+	d.troubled.Store(true)
 	d.log.Logger().Error(what, "error", err)
 }
