@@ -92,7 +92,7 @@ func withDefaults(o Options) Options {
 // Close ends the unused connections and waits until that is done. Deliveries under way can be finished, and their
 // connections are closed then; new ones are refused.
 func (s *Store) Close() error {
-	s.pool.close()
+	s.pool.kept.Close()
 	return nil
 }
 

@@ -148,6 +148,9 @@ func (c *Client) hello(ctx context.Context, verb string) error {
 	return nil
 }
 
+// Host gives the server's name, as in the Options.
+func (c *Client) Host() string { return c.opts.Host }
+
 // Announces tells whether the server announced an extension, given in capitals.
 func (c *Client) Announces(keyword string) bool {
 	_, ok := c.ext[keyword]

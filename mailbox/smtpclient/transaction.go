@@ -2,7 +2,6 @@ package smtpclient
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -156,9 +155,6 @@ func appendRcpt(p []byte, to mailbox.Address) []byte {
 	p = append(p, to.Wire()...)
 	return append(p, ">\r\n"...)
 }
-
-// ErrStale: the connection was of no more use before the transaction began. A new one can be tried.
-var ErrStale = errors.New("stale connection")
 
 // readOwed reads the replies to earlier RSET.
 func (c *Client) readOwed(ctx context.Context) error {

@@ -1,0 +1,23 @@
+package smtpclient
+
+import "errors"
+
+// Errors of a connection. Both wrap [mailbox.ErrUnavailable] where they are returned: another try can be better.
+var (
+	// ErrTLS: encryption that was wanted could not be had. The cause is wrapped. With TLSIfThere the same server may be
+	// tried again without TLS, on a new connection.
+	ErrTLS = errors.New("no TLS")
+	// ErrNoAuth: the server offers no way of AUTH that we know.
+	ErrNoAuth = errors.New("the server offers neither AUTH PLAIN nor AUTH LOGIN")
+	// ErrStale: the connection was of no more use before the transaction began. A new one can be tried.
+	ErrStale = errors.New("stale connection")
+)
+
+// Errors of a message that the server cannot have as it is, found before it was told about the message: the connection
+// can be used for others. They are final, and so is [mailbox.ErrNoUTF8].
+var (
+	// ErrTooBig: bigger than the server announced to accept (5.3.4).
+	ErrTooBig = errors.New("message bigger than the server takes")
+	// ErrEightBit: the message has octets beyond ASCII, and the server does not announce 8BITMIME (5.6.3).
+	ErrEightBit = errors.New("message needs 8BITMIME, which the server does not offer")
+)
