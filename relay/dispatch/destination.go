@@ -57,12 +57,13 @@ type destination struct {
 	waiting bool                   // for a worker, in the dispatcher's turn
 
 	workers  int
-	window   float64   // how many may work
-	cohort   float64   // failures since the last success, each as a part of the window
-	proven   bool      // it has answered
-	down     bool      // nothing is begun any more
-	until    time.Time // down: when it is tried again
-	failures int       // of the destination, in a row
+	window   float64        // how many may work
+	cohort   float64        // failures since the last success, each as a part of the window
+	proven   bool           // it has answered
+	down     bool           // nothing is begun any more
+	until    time.Time      // down: when it is tried again
+	failures int            // of the destination, in a row
+	last     *queue.Attempt // down: why
 
 	telling sync.Mutex // held while its fate is written to the queue; not guarded by mu, and taken before it
 }
