@@ -121,14 +121,17 @@ func (d *Dispatcher) lastResort(ctx context.Context, env *Environment, m *mailbo
 func (d *Dispatcher) report(ctx context.Context, env *Environment, original dsn.Original, told []dsn.Recipient) (
 	queue.Entry, error,
 ) {
+	to := mailbox.Path{Address: original.Reverse, Written: original.Reverse.Wire()}
+	recipients, way := place(ctx, env, &mailbox.Message{}, to)
+	if way != nil && !errors.Is(way, errNowhere) {
+		return queue.Entry{}, way
+	}
 	m, err := d.compose(dsn.Notification{ID: d.ids.next(), Hostname: env.Hostname, Postmaster: env.Postmaster, Time: time.Now(),
 		Original: original, Recipients: told})
 	if err != nil {
 		return queue.Entry{}, fmt.Errorf("report on %s: %w", original.ID, err)
 	}
-	to := mailbox.Path{Address: original.Reverse, Written: original.Reverse.Wire()}
-	recipients, err := place(ctx, env, m, to)
-	return queue.Entry{Message: m, Recipients: recipients}, err
+	return queue.Entry{Message: m, Recipients: recipients}, way
 }
 
 // place routes a message of our own, which has a null sender, as one of a trusted client. The error wraps errNowhere
