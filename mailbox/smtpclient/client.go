@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -64,34 +65,25 @@ type Options struct {
 	Source   netip.Addr  // local address to connect from; zero: the system's choice
 }
 
-// TLSMode says how a connection is encrypted.
-type TLSMode uint8
-
-// The modes.
-const (
-	TLSNever    TLSMode = iota
-	TLSIfThere          // STARTTLS where it is announced (RFC 3207); when the handshake fails the error is ErrTLS
-	TLSRequired         // STARTTLS, or the error is ErrTLS
-	TLSImplicit         // from the first octet (RFC 8314)
-)
-
-// Auth is who we are to the server (RFC 4954: PLAIN, LOGIN).
-type Auth struct{ User, Password string }
-
 // Client is one connection. It is used by one goroutine at a time; transactions follow each other.
 type Client struct {
-	conn   net.Conn
-	r      *bufio.Reader
-	buf    []byte // for everything written
-	opts   Options
-	ext    map[string]string // what the server announced: keyword in capitals, arguments
-	owed   int               // replies to RSET that are still to be read
-	broken bool              // not to be used for another transaction
+	socket  *socket  // of the system; closing it needs nobody's answer
+	conn    net.Conn // what is spoken through: the socket, or TLS over it
+	r       *bufio.Reader
+	buf     []byte // for everything written
+	opts    Options
+	ext     map[string]string // what the server announced: keyword in capitals, arguments
+	maxSize int64             // SIZE; 0: no limit
+	owed    int               // replies to RSET that are still to be read
+	broken  bool              // not to be used for another transaction
 }
 
-// Dial connects and greets.
+// Dial connects and opens; see [Open].
 func Dial(ctx context.Context, network, address string, opts Options) (*Client, error) {
 	d := net.Dialer{Timeout: opts.Timeouts.Connect}
+	if opts.Source.IsValid() {
+		d.LocalAddr = &net.TCPAddr{IP: opts.Source.AsSlice(), Zone: opts.Source.Zone()}
+	}
 	conn, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", opts.Host, mailbox.ErrUnavailable, err)
@@ -99,44 +91,57 @@ func Dial(ctx context.Context, network, address string, opts Options) (*Client, 
 	return Open(ctx, conn, opts)
 }
 
-// Open reads the greeting on a new connection and says hello. The connection is the client's from now on; it is closed
-// when there is an error.
+// Open reads the greeting on a new connection, says hello, and does TLS and AUTH as the options say. The connection is
+// the client's from now on; it is closed when there is an error: what the server said (*mailbox.RemoteError), or one that
+// wraps [mailbox.ErrUnavailable].
 func Open(ctx context.Context, conn net.Conn, opts Options) (*Client, error) {
-	c := &Client{conn: conn, r: bufio.NewReaderSize(conn, maxLine), buf: make([]byte, 0, writeSize), opts: opts}
+	s := &socket{Conn: conn}
+	c := &Client{socket: s, conn: s, r: bufio.NewReaderSize(s, maxLine), buf: make([]byte, 0, writeSize), opts: opts}
 	defer c.guard(ctx)()
-	err := c.greet(ctx)
-	if err != nil {
-		_ = conn.Close()
+	if err := c.greet(ctx); err != nil {
+		c.Quit()
 		return nil, err
 	}
 	return c, nil
 }
 
 func (c *Client) greet(ctx context.Context) error {
+	if c.opts.TLS == TLSImplicit {
+		if err := c.handshake(ctx); err != nil {
+			return err
+		}
+	}
 	if _, err := c.expect(ctx, "connect", c.opts.Timeouts.Greeting); err != nil {
 		return err
 	}
+	verb := "EHLO"
 	if c.opts.Protocol == LMTP {
-		return c.hello(ctx, "LHLO")
+		verb = "LHLO"
 	}
-	err := c.hello(ctx, "EHLO")
+	err := c.hello(ctx, verb)
 	var refusal *mailbox.RemoteError
-	if errors.As(err, &refusal) && !refusal.Temporary() {
-		return c.hello(ctx, "HELO") // RFC 5321 section 3.2
+	if verb == "EHLO" && errors.As(err, &refusal) && !refusal.Temporary() {
+		err = c.hello(ctx, "HELO") // RFC 5321 section 3.2
+	}
+	if err == nil {
+		err = c.startTLS(ctx, verb)
+	}
+	if err == nil && c.opts.Auth != nil {
+		err = c.authenticate(ctx)
 	}
 	return err
 }
 
 func (c *Client) hello(ctx context.Context, verb string) error {
 	timeout := c.opts.Timeouts.Hello
-	if err := c.write(ctx, verb, []byte(verb+" "+c.opts.Hostname.ASCII()+"\r\n"), timeout); err != nil {
+	if err := c.say(ctx, verb, []byte(verb+" "+c.opts.Hostname.ASCII()+"\r\n"), timeout); err != nil {
 		return err
 	}
 	rep, err := c.expect(ctx, verb, timeout)
 	if err != nil {
 		return err
 	}
-	c.ext = map[string]string{}
+	c.ext, c.maxSize = map[string]string{}, 0
 	if verb == "HELO" {
 		return nil
 	}
@@ -144,6 +149,9 @@ func (c *Client) hello(ctx context.Context, verb string) error {
 	for line := range strings.SplitSeq(lines, "\n") {
 		keyword, args, _ := strings.Cut(line, " ")
 		c.ext[strings.ToUpper(keyword)] = args
+	}
+	if n, err := strconv.ParseInt(c.ext["SIZE"], 10, 64); err == nil { // RFC 1870 section 4; otherwise it is not known
+		c.maxSize = n
 	}
 	return nil
 }
@@ -163,37 +171,25 @@ func (c *Client) Usable() bool { return !c.broken && (c.owed > 0 || c.r.Buffered
 // Alive looks at the connection after a pause: it must not have been closed, and nothing may have come that was not
 // asked for (such as the 421 of a server that closes idle connections).
 func (c *Client) Alive() bool {
-	if !c.Usable() || c.conn.SetDeadline(time.Time{}) != nil {
+	if !c.Usable() || c.socket.SetDeadline(time.Now().Add(farewell)) != nil { // TLS may have to write
 		return false
 	}
-	sc, ok := c.conn.(syscall.Conn)
-	if !ok {
-		return true
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return false
-	}
-	alive := false
-	err = raw.Read(func(fd uintptr) bool {
-		var b [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		alive = n > 0 && c.owed > 0 || err == syscall.EAGAIN || err == syscall.EINTR
-		return true
-	})
-	return err == nil && alive
+	c.socket.now = true
+	_, err := c.r.Peek(1)
+	c.socket.now = false
+	return err == nil && c.owed > 0 || errors.Is(err, syscall.EAGAIN)
 }
 
 // Quit says goodbye, waits a moment for the answer and closes the connection.
 func (c *Client) Quit() {
 	if !c.broken {
-		_ = c.conn.SetDeadline(time.Now().Add(farewell))
-		if _, err := c.conn.Write([]byte("QUIT\r\n")); err == nil {
-			for range c.owed + 1 {
-				if _, err := readReply(c.r); err != nil {
-					break
-				}
-			}
+		_ = c.socket.SetDeadline(time.Now().Add(farewell))
+		_, err := c.conn.Write([]byte("QUIT\r\n"))
+		for n := 0; err == nil && n <= c.owed; n++ {
+			_, err = readReply(c.r)
+		}
+		if err == nil {
+			_ = c.conn.Close() // TLS says goodbye, too: the server still listens
 		}
 	}
 	c.Close()
@@ -202,12 +198,12 @@ func (c *Client) Quit() {
 // Close closes the connection.
 func (c *Client) Close() {
 	c.broken = true
-	_ = c.conn.Close()
+	_ = c.socket.Close()
 }
 
 // guard closes the connection when the context ends, until the returned function is called.
 func (c *Client) guard(ctx context.Context) func() {
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = c.socket.Close() })
 	return func() {
 		if !stop() {
 			c.broken = true
@@ -215,27 +211,54 @@ func (c *Client) guard(ctx context.Context) func() {
 	}
 }
 
-// write sends p. A server that hung up may have said why before: its last words are the error then.
+// say sends commands. A server that said something before it was asked is not spoken to any more: its answers would be
+// taken for those to other questions.
+func (c *Client) say(ctx context.Context, command string, p []byte, timeout time.Duration) error {
+	if c.owed == 0 && c.r.Buffered() > 0 {
+		return c.unasked(ctx, command)
+	}
+	return c.write(ctx, command, p, timeout)
+}
+
+// write sends p. A server that hung up may have said why before: that is the error then.
 func (c *Client) write(ctx context.Context, command string, p []byte, timeout time.Duration) error {
-	_ = c.conn.SetDeadline(time.Now().Add(timeout)) // fails on a closed connection only, as writing will
+	_ = c.socket.SetDeadline(time.Now().Add(timeout)) // fails on a closed connection only, as writing will
 	_, err := c.conn.Write(p)
 	if err == nil {
 		return nil
 	}
 	if ctx.Err() == nil && !errors.Is(err, os.ErrDeadlineExceeded) && c.owed == 0 {
-		_ = c.conn.SetDeadline(time.Now().Add(farewell))
-		if rep, err := readReply(c.r); err == nil && rep.negative() {
-			c.Close()
-			return rep.refusal(c.opts.Host, command)
+		if refusal := c.lastWords(command); refusal != nil {
+			return refusal
 		}
 	}
 	return c.lost(ctx, command, err)
 }
 
+// lastWords reads what the server said without waiting to be asked, and ends the connection; nil when it was no refusal.
+func (c *Client) lastWords(command string) error {
+	_ = c.socket.SetDeadline(time.Now().Add(farewell))
+	rep, err := readReply(c.r)
+	c.Close()
+	if err != nil || !rep.negative() {
+		return nil
+	}
+	return rep.refusal(c.opts.Host, command)
+}
+
 // expect reads the reply to a command: nil when it is positive, a *mailbox.RemoteError when it was refused, otherwise the
 // connection is of no more use.
 func (c *Client) expect(ctx context.Context, command string, timeout time.Duration) (reply, error) {
-	_ = c.conn.SetReadDeadline(time.Now().Add(timeout)) // fails on a closed connection only, as reading will
+	rep, err := c.answer(ctx, command, timeout)
+	if err == nil && rep.positive() == (command == "DATA") { // RFC 5321 section 4.3.2: 354 follows DATA, and only DATA
+		return reply{}, c.lost(ctx, command, fmt.Errorf("%w: %d", errReply, rep.code))
+	}
+	return rep, err
+}
+
+// answer reads the reply to a command, within timeout from its first octet to its last; see expect. It can be 2xx or 3xx.
+func (c *Client) answer(ctx context.Context, command string, timeout time.Duration) (reply, error) {
+	_ = c.socket.SetReadDeadline(time.Now().Add(timeout)) // fails on a closed connection only, as reading will
 	rep, err := readReply(c.r)
 	switch {
 	case err != nil:
@@ -245,10 +268,13 @@ func (c *Client) expect(ctx context.Context, command string, timeout time.Durati
 		return reply{}, rep.refusal(c.opts.Host, command)
 	case rep.negative():
 		return reply{}, rep.refusal(c.opts.Host, command)
-	case rep.positive() != (command != "DATA"): // RFC 5321 section 4.3.2: 354 follows DATA, and only DATA
-		return reply{}, c.lost(ctx, command, fmt.Errorf("%w: %d", errReply, rep.code))
 	}
 	return rep, nil
+}
+
+// unasked ends the connection to a server that answered what nobody asked.
+func (c *Client) unasked(ctx context.Context, command string) error {
+	return c.lost(ctx, command, fmt.Errorf("%w: nothing was asked", errReply))
 }
 
 // lost ends the connection and makes the error that says so, with the context's where that was the cause.

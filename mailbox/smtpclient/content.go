@@ -116,3 +116,27 @@ func copyContent(w io.Writer, content mailbox.Content) error {
 	}
 	return err
 }
+
+// headerScan looks for octets beyond ASCII in a header, and stops reading with an error at its end.
+type headerScan struct {
+	line        int // octets in the line so far, without its end
+	found, done bool
+}
+
+// Write implements io.Writer.
+func (s *headerScan) Write(p []byte) (int, error) {
+	for i, b := range p {
+		switch {
+		case b >= 0x80:
+			s.found, s.done = true, true
+		case b == '\n':
+			s.done, s.line = s.line == 0, 0
+		case b != '\r':
+			s.line++
+		}
+		if s.done {
+			return i, io.EOF
+		}
+	}
+	return len(p), nil
+}

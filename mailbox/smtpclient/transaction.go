@@ -3,33 +3,11 @@ package smtpclient
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
-	"strconv"
 	"time"
 
 	"mxbypass/mailbox"
 )
-
-// Mail is what one transaction carries.
-type Mail struct {
-	Message *mailbox.Message
-	Trace   []byte // header fields on top of the content, each with CRLF
-	To      []Rcpt
-	Known   *Octets // what is known of the content; nil: it is looked at where it must be, and 8 bits are sent to everybody
-}
-
-// Rcpt is one recipient of a transaction.
-type Rcpt struct {
-	Address mailbox.Address
-	Report  mailbox.Report // passed on to a server that knows DSN (RFC 3461)
-}
-
-// Octets says what a message needs to travel.
-type Octets struct {
-	EightBit   bool // 8BITMIME: not given to a server that does not announce it
-	UTF8Header bool // SMTPUTF8
-}
 
 // Transaction is a message that was begun: the server has answered for each recipient, and DATA was not said. Exactly
 // one of Send and Reset follows, once.
@@ -40,33 +18,33 @@ type Transaction struct {
 }
 
 // Begin gives the envelope to the server, in one write when it can pipeline. The error is that of the whole transaction:
-// MAIL was refused (*mailbox.RemoteError), the connection failed, or the message needs SMTPUTF8 and cannot have it.
-// Refused recipients are no error; see [Transaction.Results].
+// MAIL was refused (*mailbox.RemoteError), the connection failed, or the server cannot have this message ([ErrTooBig],
+// [ErrEightBit], [mailbox.ErrNoUTF8]). Refused recipients are no error; see [Transaction.Results].
 func (c *Client) Begin(ctx context.Context, mail Mail) (*Transaction, error) {
 	t := &Transaction{c: c, mail: mail, results: make([]error, len(mail.To))}
 	defer c.guard(ctx)()
 	if err := context.Cause(ctx); err != nil {
 		return nil, c.lost(ctx, "MAIL", err)
 	}
-	if !c.Announces("SMTPUTF8") {
-		if needed, err := needsUTF8(mail.Message); err != nil {
-			return nil, fmt.Errorf("reading the message: %w", err)
-		} else if needed {
-			return nil, fmt.Errorf("%s: %w", c.opts.Host, mailbox.ErrNoUTF8)
-		}
-		for i, to := range mail.To {
-			if to.Address.NeedsUTF8() {
-				t.results[i] = fmt.Errorf("%s: %w", c.opts.Host, mailbox.ErrNoUTF8)
-			}
-		}
+	if err := t.fit(); err != nil {
+		return nil, err
 	}
 	if !slices.Contains(t.results, nil) {
 		return t, nil
 	}
+	var err error
 	if c.Announces("PIPELINING") {
-		return t, t.pipelined(ctx)
+		err = t.pipelined(ctx)
+	} else {
+		err = t.stepwise(ctx)
 	}
-	return t, t.stepwise(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if c.r.Buffered() > 0 { // then the answers may belong to other commands than they seem to
+		return nil, c.unasked(ctx, "RCPT")
+	}
+	return t, nil
 }
 
 // pipelined writes all commands, then reads all replies. That cannot lock up: the commands of 100 recipients fit in the
@@ -76,10 +54,10 @@ func (t *Transaction) pipelined(ctx context.Context) error {
 	p := t.appendMail(c.buf[:0])
 	for i, to := range t.mail.To {
 		if t.results[i] == nil {
-			p = appendRcpt(p, to.Address)
+			p = t.appendRcpt(p, to)
 		}
 	}
-	if err := c.write(ctx, "MAIL", p, c.opts.Timeouts.Mail); err != nil {
+	if err := c.say(ctx, "MAIL", p, c.opts.Timeouts.Mail); err != nil {
 		return err
 	}
 	if err := c.readOwed(ctx); err != nil {
@@ -106,7 +84,7 @@ func (t *Transaction) stepwise(ctx context.Context) error {
 	if err := c.readOwed(ctx); err != nil {
 		return err
 	}
-	if err := c.write(ctx, "MAIL", t.appendMail(c.buf[:0]), c.opts.Timeouts.Mail); err != nil {
+	if err := c.say(ctx, "MAIL", t.appendMail(c.buf[:0]), c.opts.Timeouts.Mail); err != nil {
 		return err
 	}
 	if _, err := c.expect(ctx, "MAIL", c.opts.Timeouts.Mail); err != nil {
@@ -116,7 +94,7 @@ func (t *Transaction) stepwise(ctx context.Context) error {
 		if t.results[i] != nil {
 			continue
 		}
-		if err := c.write(ctx, "RCPT", appendRcpt(c.buf[:0], to.Address), c.opts.Timeouts.Rcpt); err != nil {
+		if err := c.say(ctx, "RCPT", t.appendRcpt(c.buf[:0], to), c.opts.Timeouts.Rcpt); err != nil {
 			return err
 		}
 		if t.results[i] = t.expectRcpt(ctx); c.broken {
@@ -129,31 +107,6 @@ func (t *Transaction) stepwise(ctx context.Context) error {
 func (t *Transaction) expectRcpt(ctx context.Context) error {
 	_, err := t.c.expect(ctx, "RCPT", t.c.opts.Timeouts.Rcpt)
 	return err
-}
-
-// appendMail appends the MAIL command with the parameters that the server knows.
-func (t *Transaction) appendMail(p []byte) []byte {
-	m, c := t.mail.Message, t.c
-	p = append(p, "MAIL FROM:<"...)
-	p = append(p, m.Reverse.Wire()...)
-	p = append(p, '>')
-	if c.Announces("SIZE") {
-		p = append(p, " SIZE="...)
-		p = strconv.AppendInt(p, m.Content.Size()+int64(len(t.mail.Trace)), 10)
-	}
-	if c.Announces("8BITMIME") {
-		p = append(p, " BODY=8BITMIME"...) // it may hold 8-bit octets: nobody has looked
-	}
-	if m.UTF8 && c.Announces("SMTPUTF8") {
-		p = append(p, " SMTPUTF8"...)
-	}
-	return append(p, "\r\n"...)
-}
-
-func appendRcpt(p []byte, to mailbox.Address) []byte {
-	p = append(p, "RCPT TO:<"...)
-	p = append(p, to.Wire()...)
-	return append(p, ">\r\n"...)
 }
 
 // readOwed reads the replies to earlier RSET.
@@ -217,10 +170,7 @@ func (t *Transaction) data(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return c.lost(ctx, "DATA", err)
 	}
-	if c.r.Buffered() > 0 {
-		return c.lost(ctx, "DATA", fmt.Errorf("%w: nothing was asked", errReply))
-	}
-	if err := c.write(ctx, "DATA", []byte("DATA\r\n"), c.opts.Timeouts.DataStart); err != nil {
+	if err := c.say(ctx, "DATA", []byte("DATA\r\n"), c.opts.Timeouts.DataStart); err != nil {
 		return err
 	}
 	if _, err := c.expect(ctx, "DATA", c.opts.Timeouts.DataStart); err != nil {
@@ -228,6 +178,12 @@ func (t *Transaction) data(ctx context.Context) error {
 			t.Reset()
 		}
 		return err
+	}
+	if c.r.Buffered() > 0 { // some refuse what they have just asked for
+		if err := c.lastWords("DATA"); err != nil {
+			return err
+		}
+		return c.unasked(ctx, "DATA")
 	}
 	var failed error // of the network, already complete
 	w := newDotWriter(c.buf, func(p []byte) error {
@@ -266,51 +222,10 @@ func (t *Transaction) Reset() {
 	if c.broken {
 		return
 	}
-	_ = c.conn.SetDeadline(time.Now().Add(farewell)) // fails on a closed connection only, as writing will
+	_ = c.socket.SetDeadline(time.Now().Add(farewell)) // fails on a closed connection only, as writing will
 	if _, err := c.conn.Write([]byte("RSET\r\n")); err != nil {
 		c.Close()
 		return
 	}
 	c.owed++
-}
-
-// needsUTF8 tells whether the message can only travel with SMTPUTF8 (RFC 6531 section 3.4), whatever its recipients:
-// the client asked for it, and the sender or the header is not ASCII.
-func needsUTF8(m *mailbox.Message) (bool, error) {
-	if !m.UTF8 {
-		return false, nil
-	}
-	if m.Reverse.NeedsUTF8() {
-		return true, nil
-	}
-	s := headerScan{}
-	err := copyContent(&s, m.Content)
-	if s.done {
-		return s.found, nil
-	}
-	return s.found, err
-}
-
-// headerScan looks for octets beyond ASCII in a header, and stops reading with an error at its end.
-type headerScan struct {
-	line        int // octets in the line so far, without its end
-	found, done bool
-}
-
-// Write implements io.Writer.
-func (s *headerScan) Write(p []byte) (int, error) {
-	for i, b := range p {
-		switch {
-		case b >= 0x80:
-			s.found, s.done = true, true
-		case b == '\n':
-			s.done, s.line = s.line == 0, 0
-		case b != '\r':
-			s.line++
-		}
-		if s.done {
-			return i, io.EOF
-		}
-	}
-	return len(p), nil
 }
