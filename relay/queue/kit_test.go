@@ -1,0 +1,114 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"mxbypass/mailbox"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// clock is a time that tests set.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newClock() *clock { return &clock{now: time.UnixMicro(1_800_000_000_000_000)} }
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+func openAt(t testing.TB, path string, c *clock) *Queue {
+	t.Helper()
+	o := Options{Path: path, Log: quiet()}
+	if c != nil {
+		o.Now = c.Now
+	}
+	q, err := Open(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := q.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return q
+}
+
+func newQueue(t testing.TB) (*Queue, *clock) {
+	t.Helper()
+	c := newClock()
+	return openAt(t, filepath.Join(t.TempDir(), "queue.db"), c), c
+}
+
+// memory is a content in memory, in pieces; file is one that has to be read.
+type memory [][]byte
+
+func (m memory) Size() (n int64) {
+	for _, p := range m {
+		n += int64(len(p))
+	}
+	return n
+}
+func (m memory) Buffers() [][]byte    { return m }
+func (m memory) NewReader() io.Reader { return bytes.NewReader(bytes.Join(m, nil)) }
+
+type file []byte
+
+func (f file) Size() int64          { return int64(len(f)) }
+func (f file) Buffers() [][]byte    { return nil }
+func (f file) NewReader() io.Reader { return bytes.NewReader(f) }
+
+func text(n int) []byte {
+	b := []byte("Subject: a test\r\n\r\n")
+	for i := 0; len(b) < n; i++ {
+		b = fmt.Appendf(b, "line %d of what is to be delivered, with some more words\r\n", i)
+	}
+	return b[:n]
+}
+
+func address(s string) mailbox.Address {
+	p, err := mailbox.ParseReversePath(s, true)
+	if err != nil {
+		panic(err)
+	}
+	return p.Address
+}
+
+func messageOf(id string, c mailbox.Content) *mailbox.Message {
+	return &mailbox.Message{ID: id, Reverse: address("sender@one.test"),
+		Received: []byte("Received: from here by there\r\n"), Content: c}
+}
+
+func recipientOf(c interface{ Now() time.Time }, destination, to string) Recipient {
+	now := c.Now()
+	return Recipient{Destination: destination, To: address(to), Purpose: "submitted", Reverse: address("sender@one.test"),
+		Original: to, Due: now, Notice: now.Add(4 * time.Hour), Expires: now.Add(120 * time.Hour)}
+}
+
+type wallClock struct{}
+
+func (wallClock) Now() time.Time { return time.Now() }
