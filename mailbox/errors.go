@@ -34,6 +34,8 @@ var (
 	ErrNoSpace = errors.New("no space left")
 	// ErrNoUTF8: the message can only travel with SMTPUTF8, and the server behind the store does not offer it. Final.
 	ErrNoUTF8 = fmt.Errorf("%w, which the mailbox server does not offer", ErrNeedsUTF8)
+	// ErrTooBig: the message is bigger than the server behind the store announced to take. Final.
+	ErrTooBig = errors.New("message too big for the mailbox server")
 	// ErrInDoubt: the connection to the server was lost after the whole message was sent, before the answer came.
 	// Temporary; the message may have been delivered, and a second attempt may cost a duplicate.
 	ErrInDoubt = errors.New("no answer to the complete message, it may have been delivered")

@@ -33,7 +33,7 @@ type Octets struct {
 func (t *Transaction) fit() error {
 	c, m, known := t.c, t.mail.Message, t.mail.Known
 	if size := t.size(); c.maxSize > 0 && size > c.maxSize { // RFC 1870 section 6.1
-		return fmt.Errorf("%s: %w: %d octets of at most %d", c.opts.Host, ErrTooBig, size, c.maxSize)
+		return fmt.Errorf("%s: %w: %d octets are more than %d", c.opts.Host, ErrTooBig, size, c.maxSize)
 	}
 	if known != nil && known.EightBit && !c.Announces("8BITMIME") { // RFC 6152 section 3
 		return fmt.Errorf("%s: %w", c.opts.Host, ErrEightBit)

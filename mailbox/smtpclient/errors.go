@@ -1,6 +1,11 @@
 package smtpclient
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+
+	"mxbypass/mailbox"
+)
 
 // Errors of a connection. Both wrap [mailbox.ErrUnavailable] where they are returned: another try can be better.
 var (
@@ -17,7 +22,7 @@ var (
 // can be used for others. They are final, and so is [mailbox.ErrNoUTF8].
 var (
 	// ErrTooBig: bigger than the server announced to accept (5.3.4).
-	ErrTooBig = errors.New("message bigger than the server takes")
+	ErrTooBig = fmt.Errorf("%w: its limit is announced", mailbox.ErrTooBig)
 	// ErrEightBit: the message has octets beyond ASCII, and the server does not announce 8BITMIME (5.6.3).
 	ErrEightBit = errors.New("message needs 8BITMIME, which the server does not offer")
 )

@@ -38,6 +38,7 @@ var table = []row{
 
 	// The message.
 	{spool.ErrTooBig, 552, [3]int{5, 3, 4}, "message too big for this server"},
+	{mailbox.ErrTooBig, 552, [3]int{5, 3, 4}, "message too big for the mailbox server"},
 	{ErrHeaderTooBig, 552, [3]int{5, 3, 4}, "the header of the message is too big for this server"},
 	{ErrLineTooLong, 554, [3]int{5, 6, 0}, "a line of the message is too long"},
 	{ErrBareControl, 554, [3]int{5, 6, 0}, "bare CR, bare LF and NUL are not accepted in a message; lines end with CR LF"},

@@ -33,6 +33,7 @@ var want = map[string]struct {
 	"mailbox.ErrOverQuota":   {mailbox.ErrOverQuota, "452 4.2.2"},
 	"mailbox.ErrNoSpace":     {mailbox.ErrNoSpace, "452 4.3.1"},
 	"mailbox.ErrNoUTF8":      {mailbox.ErrNoUTF8, "550 5.6.7"},
+	"mailbox.ErrTooBig":      {mailbox.ErrTooBig, "552 5.3.4"},
 	"mailbox.ErrInDoubt":     {mailbox.ErrInDoubt, "451 4.4.2"},
 
 	"routing.ErrNotHosted":   {routing.ErrNotHosted, "550 5.7.1"},
