@@ -41,7 +41,7 @@ func makeGroups(items []*queue.Item, size int) []*group {
 }
 
 // destination is what shares connections and fate, while there is work for it. It is guarded by the dispatcher's mu;
-// name, id and site never change.
+// name and site never change.
 type destination struct {
 	name string
 	id   int64

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"io"
 	"slices"
 	"sync"
@@ -30,7 +29,9 @@ type fakeQueue struct {
 	items    map[queue.Key]*queue.Item
 	places   map[string]*queue.Destination
 	token    int64
-	changed  chan struct{}
+
+	lastPlace int64 // an ID is never used again
+	changed   chan struct{}
 
 	damaged map[int64]bool // contents that end in ErrDamaged
 	aside   []queue.Key
@@ -66,7 +67,7 @@ func (q *fakeQueue) Put(ctx context.Context, e queue.Entry, lease bool) ([]*queu
 	if err != nil || !lease {
 		return nil, err
 	}
-	return q.lease(items), nil
+	return q.lease(items, time.Time{}), nil
 }
 
 func (q *fakeQueue) put(e queue.Entry) ([]*queue.Item, error) {
@@ -83,7 +84,8 @@ func (q *fakeQueue) put(e queue.Entry) ([]*queue.Item, error) {
 	for n, r := range e.Recipients {
 		at := q.places[r.Destination]
 		if at == nil {
-			at = &queue.Destination{ID: int64(len(q.places) + 1), Name: r.Destination}
+			q.lastPlace++
+			at = &queue.Destination{ID: q.lastPlace, Name: r.Destination}
 			q.places[r.Destination] = at
 		}
 		item := &queue.Item{Key: queue.Key{Row: h.Row, N: n}, Message: h, Recipient: r, Fate: at}
@@ -93,7 +95,7 @@ func (q *fakeQueue) put(e queue.Entry) ([]*queue.Item, error) {
 	return items, nil
 }
 
-func (q *fakeQueue) lease(items []*queue.Item) []*queue.Item {
+func (q *fakeQueue) lease(items []*queue.Item, next time.Time) []*queue.Item {
 	var had []*queue.Item
 	for _, asked := range items {
 		item := q.items[asked.Key]
@@ -105,9 +107,25 @@ func (q *fakeQueue) lease(items []*queue.Item) []*queue.Item {
 		q.touched[item.Key]++
 		item.Lease = q.token
 		item.Attempts++
+		if !next.IsZero() {
+			item.Due = next
+		}
 		had = append(had, q.copy(item))
 	}
 	return had
+}
+
+// settle removes destinations without mail.
+func (q *fakeQueue) settle() {
+	used := map[string]bool{}
+	for _, item := range q.items {
+		used[item.Destination] = true
+	}
+	for name := range q.places {
+		if !used[name] {
+			delete(q.places, name)
+		}
+	}
 }
 
 func (q *fakeQueue) copy(item *queue.Item) *queue.Item {
@@ -126,6 +144,7 @@ func (q *fakeQueue) Destinations(ctx context.Context, now time.Time, limit int, 
 	if err := q.fails(ctx, "destinations"); err != nil {
 		return nil, err
 	}
+	q.settle()
 	due := map[string]bool{}
 	for _, item := range q.items {
 		if at := q.places[item.Destination]; q.waiting(item, now) && !at.Due.After(now) && !skip(at.ID) {
@@ -189,13 +208,13 @@ func (q *fakeQueue) find(limit int, want func(*queue.Item) bool) []*queue.Item {
 	return all
 }
 
-func (q *fakeQueue) Lease(ctx context.Context, items []*queue.Item, _ time.Time) ([]*queue.Item, error) {
+func (q *fakeQueue) Lease(ctx context.Context, items []*queue.Item, next time.Time) ([]*queue.Item, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := q.fails(ctx, "lease"); err != nil {
 		return nil, err
 	}
-	return q.lease(items), nil
+	return q.lease(items, next), nil
 }
 
 func (q *fakeQueue) Finish(ctx context.Context, outcomes []queue.Outcome, reports []queue.Entry) error {
@@ -244,6 +263,7 @@ func (q *fakeQueue) Postpone(ctx context.Context, destination int64, next time.T
 		if at.ID == destination {
 			if failure == nil {
 				at.Due, at.Failures = time.Time{}, 0
+				q.settle()
 			} else {
 				at.Due, at.Last = next, failure
 				at.Failures++
@@ -251,7 +271,7 @@ func (q *fakeQueue) Postpone(ctx context.Context, destination int64, next time.T
 			return nil
 		}
 	}
-	return errors.New("no such destination")
+	return nil
 }
 
 func (q *fakeQueue) Overdue(ctx context.Context, now time.Time, limit int) ([]*queue.Item, error) {

@@ -176,7 +176,8 @@ func TestStores(t *testing.T) {
 					t.Errorf("%d reports", n)
 				}
 				w.queue.mu.Lock()
-				down := w.queue.places["store:cloud"].Failures > 0
+				at := w.queue.places["store:cloud"]
+				down := at != nil && at.Failures > 0
 				w.queue.mu.Unlock()
 				if down != tt.destinate {
 					t.Errorf("the store is down: %v", down)

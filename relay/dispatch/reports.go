@@ -126,8 +126,8 @@ func (d *Dispatcher) report(ctx context.Context, env *Environment, original dsn.
 	if way != nil && !errors.Is(way, errNowhere) {
 		return queue.Entry{}, way
 	}
-	m, err := d.compose(dsn.Notification{ID: d.ids.next(), Hostname: env.Hostname, Postmaster: env.Postmaster, Time: time.Now(),
-		Original: original, Recipients: told})
+	m, err := d.compose(dsn.Notification{ID: d.ids.next(), Hostname: env.Hostname, Postmaster: env.Postmaster,
+		Time: time.Now(), Original: original, Recipients: told})
 	if err != nil {
 		return queue.Entry{}, fmt.Errorf("report on %s: %w", original.ID, err)
 	}

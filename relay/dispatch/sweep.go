@@ -71,9 +71,13 @@ func (s *sweeper) report(ctx context.Context, items []*queue.Item) bool {
 		s.trouble("no report can be begun", err)
 		return false
 	}
+	due := make(map[queue.Key]time.Time, len(items)) // it stays as it was
+	for _, item := range items {
+		due[item.Key] = item.Due
+	}
 	vs := make([]verdict, len(leased))
 	for i, item := range leased {
-		vs[i] = verdict{item: item, overdue: true, next: item.Due}
+		vs[i] = verdict{item: item, overdue: true, next: due[item.Key]}
 	}
 	all, err := s.settle(s.sending, env, vs, s.queue.Content)
 	for i := range all {

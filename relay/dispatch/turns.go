@@ -71,13 +71,15 @@ func (d *Dispatcher) begin(groups []*group, kept *holding) {
 	}
 }
 
-// activate gives the destination, which is in memory from now on. It runs under mu.
+// activate gives the destination, which is in memory from now on. It runs under mu. The queue removes a destination that
+// has no mail, and gives it a new ID, which is greater, when there is some again.
 func (d *Dispatcher) activate(name string, id int64, failures int) *destination {
 	t := d.active[name]
 	if t == nil {
 		t = newDestination(name, id, failures, d.limits)
 		d.active[name] = t
 	}
+	t.id = max(t.id, id)
 	return t
 }
 
@@ -90,9 +92,10 @@ func (d *Dispatcher) queued(names []string) {
 		if t := d.active[name]; t != nil {
 			t.more = true
 			d.line(t)
-		} else if d.fallen(name, now) == nil {
-			d.rouse()
+		} else if d.fallen(name, now) != nil {
+			continue
 		}
+		d.rouse() // a busy one too: it may have a new ID
 	}
 	d.grant()
 }
@@ -223,7 +226,7 @@ func (d *Dispatcher) tell(t *destination, a *queue.Attempt) {
 	t.telling.Lock()
 	defer t.telling.Unlock()
 	d.mu.Lock()
-	down, next := t.down, t.until
+	down, next, id := t.down, t.until, t.id
 	d.mu.Unlock()
 	if down != (a != nil) {
 		return
@@ -231,7 +234,7 @@ func (d *Dispatcher) tell(t *destination, a *queue.Attempt) {
 	if !down {
 		next = time.Now()
 	}
-	if err := d.queue.Postpone(d.writing, t.id, next, a); err != nil {
+	if err := d.queue.Postpone(d.writing, id, next, a); err != nil {
 		d.trouble("the fate of a destination cannot be written", err)
 	}
 }

@@ -68,9 +68,9 @@ func (w *worker) hangUp() {
 // queue cannot be read.
 func (w *worker) read() (*group, bool) {
 	w.mu.Lock()
-	limit := readAhead + len(w.at.inHand)
+	id, limit := w.at.id, readAhead+len(w.at.inHand)
 	w.mu.Unlock()
-	items, err := w.queue.Ready(w.sending, w.at.id, time.Now(), limit)
+	items, err := w.queue.Ready(w.sending, id, time.Now(), limit)
 	if err != nil {
 		w.trouble("the queue cannot be read", err)
 	}
@@ -190,6 +190,10 @@ func (w *worker) fail(g *group, f *outbound.Failure) bool {
 func (w *worker) lease(g *group) bool {
 	if !g.leased {
 		items, err := w.queue.Lease(w.sending, g.items, time.Now().Add(w.env.Schedule.First))
+		if errors.Is(err, queue.ErrDamaged) { // it stays in hand, so that it is not read again and again
+			w.trouble("an attempt cannot be recorded", err)
+			items, err, g.read = nil, nil, nil
+		}
 		if err != nil {
 			w.trouble("no attempt can be recorded", err)
 			w.mu.Lock()
