@@ -86,14 +86,16 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// run starts a dispatcher; stop ends it.
-func (w *world) run() {
+// run starts a dispatcher on the queue in memory; stop ends it.
+func (w *world) run() { w.runOn(w.queue) }
+
+func (w *world) runOn(q backlog) {
 	log, err := maillog.New(&w.logs, maillog.Text, slog.LevelInfo)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.log = log
-	w.d = newDispatcher(w.queue, log, func() (*Environment, func()) {
+	w.d = newDispatcher(q, log, func() (*Environment, func()) {
 		env := w.env
 		return &env, func() {}
 	})
