@@ -2,8 +2,12 @@ package queue
 
 import (
 	"context"
+	"database/sql"
+	"errors"
+	"fmt"
 	"io"
 	"iter"
+	"os"
 	"time"
 )
 
@@ -56,28 +60,123 @@ type DestinationStats struct {
 }
 
 // Admin is the queue as the commands see it, whether a relay runs on it or not.
-type Admin struct{}
+type Admin struct {
+	path string
+	db   *sql.DB
+	now  func() time.Time
+}
 
 // OpenAdmin opens the queue of a relay for a command. The error wraps fs.ErrNotExist when there is none, fs.ErrPermission
 // when it may not be read.
-func OpenAdmin(ctx context.Context, path string) (*Admin, error) { panic("contract") }
+func OpenAdmin(ctx context.Context, path string) (*Admin, error) {
+	if err := reachable(path); err != nil {
+		return nil, opening(path, err)
+	}
+	db, err := openPool(readerDSN(path), 2)
+	if err != nil {
+		return nil, opening(path, err)
+	}
+	version, err := schemaVersion(ctx, db)
+	switch newest := len(migrations()); {
+	case err != nil:
+	case version == 0:
+		err = errEmpty
+	case version < newest:
+		err = fmt.Errorf("the queue has schema version %d, this mxbypass wants %d: start the relay, which brings it there",
+			version, newest)
+	}
+	if err != nil {
+		return nil, opening(path, errors.Join(err, db.Close()))
+	}
+	return &Admin{path: path, db: db, now: time.Now}, nil
+}
+
+// reachable finds out whether the database may be opened at all. SQLite's own answer does not say what is in the way.
+func reachable(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = errFolder
+	}
+	return err
+}
 
 // Close closes it.
-func (a *Admin) Close() error { panic("contract") }
+func (a *Admin) Close() error { return a.db.Close() }
+
+// listPage is how many items a command reads at a time.
+const listPage = 500
 
 // List yields what the filter selects, oldest first, in pages of its own: nothing is locked meanwhile. It ends after
 // the first error.
-func (a *Admin) List(ctx context.Context, f Filter) iter.Seq2[Listed, error] { panic("contract") }
+func (a *Admin) List(ctx context.Context, f Filter) iter.Seq2[Listed, error] {
+	return func(yield func(Listed, error) bool) {
+		for page, err := range a.pages(ctx, f, itemColumns) {
+			if err != nil {
+				yield(Listed{}, err)
+				return
+			}
+			g := newReading()
+			for _, r := range page {
+				if !yield(listed(g, r), nil) {
+					return
+				}
+			}
+		}
+	}
+}
 
-// Stats counts.
-func (a *Admin) Stats(ctx context.Context) (Stats, error) { panic("contract") }
+// listed gives an item with what can be read of it.
+func listed(g *reading, r *record) Listed {
+	i, err := g.item(r)
+	l := Listed{Item: i.Item, State: Waiting, Destination: *i.Fate}
+	switch {
+	case i.state == stateQuarantined:
+		l.State = Quarantined
+	case i.state == stateHeld:
+		l.State = Held
+	case i.Lease != 0:
+		l.State = Active
+	}
+	if err != nil && l.Last == nil {
+		l.Last = &Attempt{Enhanced: [3]int{4, 3, 0}, Text: err.Error()}
+	}
+	return l
+}
 
 // Cat writes a message as it will be sent (Received on top, then the content). ErrNotFound when there is none.
-func (a *Admin) Cat(ctx context.Context, id string, w io.Writer) error { panic("contract") }
+func (a *Admin) Cat(ctx context.Context, id string, w io.Writer) error {
+	h, err := a.header(ctx, id)
+	if err != nil {
+		return fmt.Errorf("queue: %s: %w", id, err)
+	}
+	if _, err := w.Write(h.Received); err != nil {
+		return err
+	}
+	_, err = io.Copy(w, (&content{ctx: ctx, db: a.db, header: h}).NewReader())
+	return err
+}
 
-// Retry makes what the filter selects due now, its destinations too, and returns how many items it changed. The same for
-// the others: Hold and Release keep items from being tried; Remove drops them without any report.
-func (a *Admin) Retry(ctx context.Context, f Filter) (int64, error)   { panic("contract") }
-func (a *Admin) Hold(ctx context.Context, f Filter) (int64, error)    { panic("contract") }
-func (a *Admin) Release(ctx context.Context, f Filter) (int64, error) { panic("contract") }
-func (a *Admin) Remove(ctx context.Context, f Filter) (int64, error)  { panic("contract") }
+func (a *Admin) header(ctx context.Context, id string) (h *Header, err error) {
+	rows, err := a.db.QueryContext(ctx, "SELECT "+headerColumns+" FROM message m WHERE m.name = ? ORDER BY m.id LIMIT 1", id)
+	if err != nil {
+		return nil, classify(err)
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	if !rows.Next() {
+		if err := rows.Err(); err != nil {
+			return nil, classify(err)
+		}
+		return nil, ErrNotFound
+	}
+	r, err := scan(rows)
+	if err != nil {
+		return nil, err
+	}
+	h = r.header()
+	return h, r.err
+}

@@ -39,12 +39,14 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 	return q, nil
 }
 
+var errFolder = errors.New("this is a folder")
+
 // create makes the database when it is missing or empty, and brings it to the newest version.
 func create(ctx context.Context, path string) error {
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.IsDir():
-		return errors.New("this is a folder")
+		return errFolder
 	case errors.Is(err, fs.ErrNotExist):
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
 		if err != nil {
@@ -54,6 +56,9 @@ func create(ctx context.Context, path string) error {
 			return err
 		}
 	case err != nil:
+		return err
+	}
+	if err := reachable(path); err != nil {
 		return err
 	}
 	probe, err := openPool(readerDSN(path), 1)

@@ -32,6 +32,11 @@ func writerDSN(path string) string {
 		"journal_size_limit(134217728)", "cache_size(-32768)", "temp_store(MEMORY)")
 }
 
+// adminDSN is for commands, which make checkpoints of their own: no relay may run.
+func adminDSN(path string) string {
+	return dsn(path, "busy_timeout(30000)", "synchronous(FULL)", "wal_autocheckpoint(1000)")
+}
+
 // session is a connection that writes. It speaks to the driver itself: database/sql costs about as much for a short
 // statement as SQLite does. Only one goroutine uses it.
 type session struct {

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 )
 
@@ -99,8 +100,12 @@ func (q *Queue) removeOrphan(ctx context.Context, row int64) error {
 }
 
 // numbers reads up to three columns of numbers.
-func (q *Queue) numbers(ctx context.Context, query string, args ...any) (all [][3]int64, err error) {
-	rows, err := q.readers.QueryContext(ctx, query, args...)
+func (q *Queue) numbers(ctx context.Context, query string, args ...any) ([][3]int64, error) {
+	return numbersOf(ctx, q.readers, query, args...)
+}
+
+func numbersOf(ctx context.Context, db *sql.DB, query string, args ...any) (all [][3]int64, err error) {
+	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, classify(err)
 	}
