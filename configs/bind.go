@@ -35,7 +35,7 @@ func (d *document) inOrder(path string, names []string) []string {
 
 func fieldOf(v reflect.Value, name string) reflect.Value {
 	for i := range v.NumField() {
-		if v.Type().Field(i).Tag.Get("toml") == name {
+		if key, ok := v.Type().Field(i).Tag.Lookup("toml"); ok && key == name {
 			return v.Field(i)
 		}
 	}
@@ -200,7 +200,11 @@ func keysOf(path string, t reflect.Type) []string {
 	var keys []string
 	for i := range t.NumField() {
 		field := t.Field(i)
-		key, ft := join(path, field.Tag.Get("toml")), field.Type
+		tag, ok := field.Tag.Lookup("toml")
+		if !ok {
+			continue
+		}
+		key, ft := join(path, tag), field.Type
 		if ft.Kind() == reflect.Slice && reflect.PointerTo(ft.Elem()).Implements(reflect.TypeFor[defaulter]()) {
 			ft = ft.Elem()
 		}

@@ -23,6 +23,8 @@ func check(c *Config, d *document) {
 	k.gateways()
 	k.networks()
 	k.limits()
+	k.relay()
+	k.queue()
 	k.directory()
 	k.log()
 }

@@ -22,8 +22,12 @@ type Config struct {
 	Clients   Clients    `toml:"clients"`
 	Abuse     Abuse      `toml:"abuse"`
 	Limits    Limits     `toml:"limits"`
+	Relay     Relay      `toml:"relay"`
+	Queue     Queue      `toml:"queue"`
 	Directory Directory  `toml:"directory"`
 	Log       Log        `toml:"log"`
+
+	doc *document // where every key stands; nil: no file
 }
 
 // Protocol is what a listener speaks.
@@ -172,6 +176,8 @@ func Default() Config {
 			DataTimeout:          Duration(3 * time.Minute),
 			StoreTimeout:         Duration(60 * time.Second),
 		},
+		Relay: defaultRelay(),
+		Queue: defaultQueue(),
 		Directory: Directory{
 			Driver:              DriverFile,
 			Path:                "/etc/mxbypass/directory.toml",

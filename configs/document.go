@@ -148,11 +148,15 @@ func (d *document) has(path string) bool { _, ok := d.keys[path]; return ok }
 
 // atKey reports a problem where the key stands; a key that is not there is reported where its table starts.
 func (d *document) atKey(path, format string, args ...any) {
-	at := path
-	for at != "" && !d.has(at) {
-		at = parent(at)
+	d.report(d.offset(path), path, format, args...)
+}
+
+// offset is where a key stands; that of its table when it is not there.
+func (d *document) offset(path string) int {
+	for path != "" && !d.has(path) {
+		path = parent(path)
 	}
-	d.report(d.keys[at], path, format, args...)
+	return d.keys[path]
 }
 
 // atValue reports a problem where the value stands.
@@ -173,10 +177,14 @@ func parent(path string) string {
 
 func (d *document) report(offset int, path, format string, args ...any) {
 	d.bad[path] = true
+	d.problems = append(d.problems, d.problem(offset, path, fmt.Sprintf(format, args...)))
+}
+
+func (d *document) problem(offset int, path, text string) Problem {
 	before := d.text[:offset]
 	line := bytes.Count(before, []byte("\n")) + 1
 	column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
-	d.problems = append(d.problems, Problem{d.name, line, column, withoutIndexes(path), fmt.Sprintf(format, args...)})
+	return Problem{d.name, line, column, withoutIndexes(path), text}
 }
 
 // indexes are what element adds to a path. Another bracket belongs to the key.

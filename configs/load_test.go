@@ -95,6 +95,7 @@ func TestContract(t *testing.T) {
 
 var sameValues = []cmp.Option{
 	cmpopts.EquateEmpty(), cmpopts.EquateComparable(mailbox.DomainName{}, netip.AddrPort{}),
+	cmpopts.IgnoreUnexported(Config{}),
 }
 
 func TestUnreadable(t *testing.T) {
@@ -213,6 +214,10 @@ func FuzzParse(f *testing.F) {
 		if err == nil {
 			if len(c.Gateways) == 0 || len(c.Sites) == 0 || len(c.Listeners) == 0 {
 				t.Fatal("nothing to do, and no problem")
+			}
+			if q := c.Queue; q.RetryFirst > q.RetryMax || q.RetryMax > q.Lifetime || q.FirstConnections < 1 ||
+				q.FirstConnections > q.ConnectionsPerDestination || q.ConnectionsPerDestination > q.Connections {
+				t.Fatalf("a schedule or limits that contradict themselves, and no problem: %+v", q)
 			}
 			return
 		}

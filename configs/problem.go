@@ -40,6 +40,20 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Problem is something that was found out about a key of the file after it was read: a name that does not resolve, a file
+// that is not there. It stands where the value of the key does.
+func (c *Config) Problem(key, format string, args ...any) Problem {
+	text := fmt.Sprintf(format, args...)
+	if c.doc == nil {
+		return Problem{Line: 1, Column: 1, Key: key, Text: text}
+	}
+	at, ok := c.doc.vals[key]
+	if !ok {
+		at = c.doc.offset(key)
+	}
+	return c.doc.problem(at, key, text)
+}
+
 func (ps Problems) sort() {
 	slices.SortStableFunc(ps, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))

@@ -52,14 +52,21 @@ func (s Size) String() string {
 	return "0B"
 }
 
-// Duration is a time span greater than zero, written "5s", "1h30m" or "36h".
+// Duration is a time span greater than zero, written "5s", "1h30m", "36h" or, in whole days, "5d".
 type Duration time.Duration
+
+const day = 24 * time.Hour
 
 // UnmarshalText implements [encoding.TextUnmarshaler].
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
+	if digits, days := strings.CutSuffix(string(text), "d"); days {
+		var n uint64
+		n, err = strconv.ParseUint(digits, 10, 16) // 179 years
+		v = time.Duration(n) * day
+	}
 	if err != nil || v <= 0 {
-		return errors.New(`want a duration such as "5s" or "1h30m"`)
+		return errors.New(`want a duration such as "5s", "1h30m" or "5d"`)
 	}
 	*d = Duration(v)
 	return nil
@@ -70,6 +77,9 @@ func (d Duration) Std() time.Duration { return time.Duration(d) }
 
 // String writes the duration as it is read, without zero parts.
 func (d Duration) String() string {
+	if n := time.Duration(d) / day; n > 0 && n < 1<<16 && time.Duration(d)%day == 0 {
+		return strconv.FormatInt(int64(n), 10) + "d"
+	}
 	s := time.Duration(d).String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")
@@ -78,6 +88,34 @@ func (d Duration) String() string {
 		s = strings.TrimSuffix(s, "0m")
 	}
 	return s
+}
+
+// DurationOrNever is a time span as [Duration], or "never", which is zero.
+type DurationOrNever time.Duration
+
+const never = "never"
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (d *DurationOrNever) UnmarshalText(text []byte) error {
+	if string(text) == never {
+		*d = 0
+		return nil
+	}
+	if err := (*Duration)(d).UnmarshalText(text); err != nil {
+		return fmt.Errorf("%w, or %q", err, never)
+	}
+	return nil
+}
+
+// Std is the duration as everybody else wants it; zero: never.
+func (d DurationOrNever) Std() time.Duration { return time.Duration(d) }
+
+// String writes it as it is read.
+func (d DurationOrNever) String() string {
+	if d == 0 {
+		return never
+	}
+	return Duration(d).String()
 }
 
 // FileMode is the mode of folders, written in octal: "0750".

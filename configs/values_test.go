@@ -42,10 +42,76 @@ func TestSize(t *testing.T) {
 	}
 }
 
+func TestDuration(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"5s": 5 * time.Second, "1h30m": 90 * time.Minute, "1d": day, "65535d": 65535 * day, "0.5s": time.Second / 2,
+		"": 0, "5": 0, "0s": 0, "0d": 0, "-1d": 0, "+1d": 0, "1.5d": 0, "1d12h": 0, "65536d": 0, "d": 0, "5D": 0, "never": 0,
+	} {
+		var d Duration
+		if err := d.UnmarshalText([]byte(text)); d.Std() != want || (err == nil) != (want != 0) {
+			t.Errorf("%q: %v, %v, want %v", text, d, err, want)
+		}
+		d = 0
+		if err := (*DurationOrNever)(&d).UnmarshalText([]byte(text)); d.Std() != want ||
+			(err == nil) != (want != 0 || text == never) {
+			t.Errorf("%q or never: %v, %v, want %v", text, d, err, want)
+		}
+	}
+	if s := DurationOrNever(0).String(); s != never {
+		t.Error(s)
+	}
+	if s := DurationOrNever(4 * time.Hour).String(); s != "4h" {
+		t.Error(s)
+	}
+}
+
+func TestSmarthost(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                             "",
+		"smtp://mail.host.test":        "smtp://mail.host.test:587",
+		"smtp://Mail.Host.Test.:25":    "smtp://mail.host.test:25",
+		"smtps://mail.host.test":       "smtps://mail.host.test:465",
+		"smtps://192.0.2.1":            "smtps://192.0.2.1:465",
+		"smtp://[2001:db8::1]":         "smtp://[2001:db8::1]:587",
+		"smtp://[2001:db8::1]:2525":    "smtp://[2001:db8::1]:2525",
+		"smtp://":                      "error",
+		"smtps://:465":                 "error",
+		"mail.host.test":               "error",
+		"mail.host.test:587":           "error",
+		"lmtp://mail.host.test":        "error",
+		"SMTP://mail.host.test":        "error",
+		"smtps://smtp://host.test":     "error",
+		"smtp://2001:db8::1":           "error",
+		"smtp://mail.host.test:0":      "error",
+		"smtp://mail.host.test:70000":  "error",
+		"smtp://mail.host.test:":       "error",
+		"smtp://mail.host.test/":       "error",
+		"smtp://u:secret@mail.test:25": "error",
+		"smtp://300.1.1.1":             "error",
+	} {
+		var s Smarthost
+		err := s.UnmarshalText([]byte(text))
+		if err != nil {
+			if want != "error" || !s.IsZero() {
+				t.Errorf("%q: %v, %v", text, s, err)
+			}
+			continue
+		}
+		if got := s.String(); got != want || s.IsZero() != (want == "") {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+		var again Smarthost
+		if err := again.UnmarshalText([]byte(s.String())); err != nil || again != s {
+			t.Errorf("%q: read again %v, %v", s, again, err)
+		}
+	}
+}
+
 func TestDurationString(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		5 * time.Second: "5s", time.Minute: "1m", 36 * time.Hour: "36h", 90 * time.Minute: "1h30m",
-		time.Hour + time.Second: "1h0m1s", 10 * time.Minute: "10m",
+		time.Hour + time.Second: "1h0m1s", 10 * time.Minute: "10m", 24 * time.Hour: "1d", 120 * time.Hour: "5d",
+		24*time.Hour + time.Second: "24h0m1s", 70_000 * day: "1680000h",
 	} {
 		if got := Duration(d).String(); got != want {
 			t.Errorf("%v: %s, want %s", d, got, want)
