@@ -21,8 +21,10 @@ const (
 	// dropped.
 	purposeLast = "double bounce"
 
-	// maxFresh is how many groups of a destination wait for a worker with their content in memory.
-	maxFresh = 100
+	// maxFresh is how many groups of a destination wait for a worker with their content in memory; while it has not
+	// answered yet they are fewer, because it may hang.
+	maxFresh      = 500
+	maxFreshFirst = 100
 
 	// relayedField marks what the other half of a split domain gets: the inbound side refuses what comes back with it.
 	relayedField = "X-Mxbypass-Relayed"

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -13,7 +14,7 @@ import (
 // group is what one transaction carries: recipients of one message that have the sender and the marks in common.
 type group struct {
 	items  []*queue.Item
-	read   []*queue.Item // the same when they were read; empty for what is fresh
+	read   []*queue.Item // the same when they were read; empty for what was just accepted
 	kept   *holding      // the message as it came in; nil: it is read from the queue
 	leased bool          // the attempt is recorded
 }
@@ -47,7 +48,7 @@ type destination struct {
 	id   int64
 	site string // of a store; empty: a hop
 
-	fresh   []*group               // leased, just accepted
+	fresh   []*group               // leased: just accepted, or read
 	stock   []*group               // read from the queue, not leased
 	inHand  map[queue.Key]struct{} // read, and not yet finished: not to be read again
 	put     []queue.Key            // to leave inHand when the reading that is under way has ended
@@ -92,6 +93,14 @@ func (t *destination) limit(l Limits, workers int) int {
 // wants tells whether one more worker would have something to do.
 func (t *destination) wants(l Limits, workers int) bool {
 	return t.workers < t.limit(l, workers) && (len(t.fresh)+len(t.stock) > 0 || t.readable())
+}
+
+// full tells whether what is accepted now has to wait in the queue.
+func (t *destination) full() bool {
+	if t.proven {
+		return len(t.fresh) >= maxFresh
+	}
+	return len(t.fresh) >= maxFreshFirst
 }
 
 func (t *destination) readable() bool { return t.more && !t.reading && len(t.stock) == 0 }
@@ -142,6 +151,30 @@ func (t *destination) stored(items []*queue.Item, size int) {
 		delete(t.inHand, k)
 	}
 	t.put = nil
+}
+
+// maxAhead is how many groups have their attempt recorded together with that of another one.
+const maxAhead = 8
+
+// ahead takes the worker's share of what comes next; nothing while it is not sure that the destination answers.
+func (t *destination) ahead() []*group {
+	if !t.proven {
+		return nil
+	}
+	n := min(len(t.stock)/max(t.workers, 1), maxAhead)
+	groups := slices.Clone(t.stock[:n])
+	t.stock = t.stock[n:]
+	return groups
+}
+
+// unbegun takes what is leased and not begun.
+func (t *destination) unbegun() []*group {
+	groups := t.fresh
+	t.fresh = nil
+	for _, g := range groups {
+		t.forget(g.read)
+	}
+	return groups
 }
 
 // drop drops what was read: it stays in the queue.

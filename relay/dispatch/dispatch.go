@@ -1,5 +1,3 @@
-// Package dispatch brings queued mail away: it decides what is tried when, gives it to servers and stores, and writes
-// what became of it.
 package dispatch
 
 import (

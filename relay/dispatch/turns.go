@@ -19,7 +19,7 @@ func (d *Dispatcher) room(names []string) bool {
 	for _, name := range names {
 		t := d.active[name]
 		switch {
-		case d.fallen(name, now) != nil, t != nil && len(t.fresh) >= maxFresh:
+		case d.fallen(name, now) != nil, t != nil && t.full():
 			return false
 		case t == nil:
 			unknown++
@@ -206,7 +206,7 @@ func (d *Dispatcher) silent(t *destination, a *queue.Attempt, s Schedule) (down 
 	var unbegun []*group
 	var v fate
 	if fell {
-		unbegun, t.fresh = t.fresh, nil
+		unbegun = t.unbegun()
 		t.drop()
 		t.until, t.last = now.Add(s.after(t.failures)), a
 		v = fate{until: t.until, failures: t.failures, last: a}
@@ -242,8 +242,7 @@ func (d *Dispatcher) tell(t *destination, a *queue.Attempt) {
 // takeFresh takes what was accepted and not yet begun. It runs under mu.
 func (d *Dispatcher) takeFresh() (all []*group) {
 	for _, t := range d.active {
-		all = append(all, t.fresh...)
-		t.fresh = nil
+		all = append(all, t.unbegun()...)
 	}
 	return all
 }

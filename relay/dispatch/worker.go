@@ -186,22 +186,38 @@ func (w *worker) fail(g *group, f *outbound.Failure) bool {
 	return err == nil
 }
 
-// lease records that the attempt begins. What cannot be had leaves the group. False: the queue cannot be written.
+// lease records that the attempt begins, and in the same commit those of groups that come next. What cannot be had leaves
+// its group. False: the queue cannot be written.
 func (w *worker) lease(g *group) bool {
 	if !g.leased {
-		items, err := w.queue.Lease(w.sending, g.items, time.Now().Add(w.env.Schedule.First))
+		w.mu.Lock()
+		groups := append([]*group{g}, w.at.ahead()...)
+		w.mu.Unlock()
+		err := w.leaseAll(groups)
+		if errors.Is(err, queue.ErrDamaged) { // perhaps in one of the others
+			w.mu.Lock()
+			w.at.stock = append(groups[1:], w.at.stock...)
+			w.mu.Unlock()
+			groups = groups[:1]
+			err = w.leaseAll(groups)
+		}
 		if errors.Is(err, queue.ErrDamaged) { // it stays in hand, so that it is not read again and again
 			w.trouble("an attempt cannot be recorded", err)
-			items, err, g.read = nil, nil, nil
+			err, g.items, g.read = nil, nil, nil
 		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		if err != nil {
 			w.trouble("no attempt can be recorded", err)
-			w.mu.Lock()
+			for _, g := range groups[1:] {
+				w.at.forget(g.read)
+			}
 			w.at.drop()
-			w.mu.Unlock()
 			return false
 		}
-		g.items, g.leased = items, true
+		w.at.fresh = append(w.at.fresh, groups[1:]...)
+		w.line(w.at)
+		w.grant()
 	}
 	for _, item := range g.items {
 		if item.InDoubt {
@@ -209,6 +225,31 @@ func (w *worker) lease(g *group) bool {
 		}
 	}
 	return true
+}
+
+func (w *worker) leaseAll(groups []*group) error {
+	var items []*queue.Item
+	for _, g := range groups {
+		items = append(items, g.items...)
+	}
+	leased, err := w.queue.Lease(w.sending, items, time.Now().Add(w.env.Schedule.First))
+	if err != nil {
+		return err
+	}
+	had := make(map[queue.Key]*queue.Item, len(leased))
+	for _, item := range leased {
+		had[item.Key] = item
+	}
+	for _, g := range groups {
+		g.leased = true
+		items, g.items = g.items, nil
+		for _, item := range items {
+			if ours := had[item.Key]; ours != nil {
+				g.items = append(g.items, ours)
+			}
+		}
+	}
+	return nil
 }
 
 // judge draws the conclusions from what was said about a group.
