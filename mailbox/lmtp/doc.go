@@ -20,12 +20,13 @@
 // recipients must not tell one about the others. Return-Path is left to the server that makes the final delivery
 // (RFC 5321 section 4.4), and so is Delivered-To: Dovecot writes both itself, and the next relay of ours behind an SMTP
 // next hop would take it for the sign of a loop, since it delivers to the same address. A loop among next hops ends at the
-// limit of Received fields.
+// limit of Received fields. What the sender wants to be told (RFC 3461) goes along to a server that announces DSN.
 //
 // # Errors
 //
 // What the server refused is a *mailbox.RemoteError with its code and text. A server without SMTPUTF8 cannot have a
-// message that needs it: [mailbox.ErrNoUTF8], final. Everything else (no connection, a timeout, the end of the context, an
-// answer that makes no sense) wraps [mailbox.ErrUnavailable] and is temporary; when it happened after the complete
-// message was sent it also wraps [mailbox.ErrInDoubt].
+// message that needs it: [mailbox.ErrNoUTF8], final; nor can one that announces a limit have a bigger one:
+// [mailbox.ErrTooBig], final. Everything else (no connection, a timeout, the end of the context, an answer that makes no
+// sense) wraps [mailbox.ErrUnavailable] and is temporary; when it happened after the complete message was sent it also
+// wraps [mailbox.ErrInDoubt].
 package lmtp

@@ -80,7 +80,7 @@ func withDefaults(o Options) Options {
 	}{
 		{&t.Connect, d.Connect}, {&t.Greeting, d.Greeting}, {&t.Hello, d.Hello}, {&t.Mail, d.Mail}, {&t.Rcpt, d.Rcpt},
 		{&t.DataStart, d.DataStart}, {&t.DataBlock, d.DataBlock}, {&t.DataEnd, d.DataEnd},
-		{&t.Reset, d.Reset},
+		{&t.TLS, d.TLS}, {&t.Reset, d.Reset},
 	} {
 		if *f.value <= 0 {
 			*f.value = f.fallback

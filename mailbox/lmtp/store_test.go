@@ -53,6 +53,8 @@ func TestCommands(t *testing.T) {
 		Original: "u+tag%d.test@mx.host.test", Delivered: address("u+tag@d.test")}
 	odd := mailbox.Recipient{Mailbox: mailbox.Mailbox{Address: address(`"a> NOTIFY=<b"@d.test`)},
 		Original: `"a> NOTIFY=<b"@d.test`, Delivered: address(`"a> NOTIFY=<b"@d.test`)}
+	reported := tag
+	reported.Report = mailbox.Report{Notify: mailbox.NotifySuccess | mailbox.NotifyDelay, Original: "rfc822;u+2Btag@d.test"}
 	all := []string{"PIPELINING", "size 1000000", "8bitmime", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING"}
 	size := len(text) + len(received)
 	for name, c := range map[string]struct {
@@ -74,11 +76,20 @@ func TestCommands(t *testing.T) {
 		"smtp, several": {smtpclient.SMTP, all, []mailbox.Recipient{tag, odd},
 			[]string{"EHLO mx.host.test", fmt.Sprintf("MAIL FROM:<sender@client.test> SIZE=%d BODY=8BITMIME", size),
 				"RCPT TO:<u+tag@d.test>", `RCPT TO:<"a> NOTIFY=<b"@d.test>`, "DATA"}, received},
+		"smtp, reports": {smtpclient.SMTP, []string{"DSN", "PIPELINING"}, []mailbox.Recipient{odd, reported},
+			[]string{"EHLO mx.host.test", "MAIL FROM:<sender@client.test> RET=HDRS ENVID=abc", `RCPT TO:<"a> NOTIFY=<b"@d.test>`,
+				"RCPT TO:<u+tag@d.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;u+2Btag@d.test", "DATA"}, received},
+		"lmtp, reports": {smtpclient.LMTP, []string{"DSN"}, []mailbox.Recipient{reported, odd},
+			[]string{"LHLO mx.host.test", "MAIL FROM:<sender@client.test> RET=HDRS ENVID=abc",
+				"RCPT TO:<u+tag@d.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;u+2Btag@d.test", `RCPT TO:<"a> NOTIFY=<b"@d.test>`,
+				"DATA"}, received},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newServer(t, c.protocol, c.ext...)
 			store := newStore(t, s, nil)
-			for _, err := range deliver(t.Context(), store, message(memory(text)), c.to) {
+			m := message(memory(text))
+			m.Return, m.EnvelopeID = mailbox.ReturnHeaders, "abc"
+			for _, err := range deliver(t.Context(), store, m, c.to) {
 				if err != nil {
 					t.Error(err)
 				}
@@ -156,6 +167,43 @@ func TestUTF8(t *testing.T) {
 					t.Error("the connection was not kept")
 				}
 			})
+		}
+	}
+}
+
+// TestTooBig: a message beyond the announced limit is refused without a word to the server.
+func TestTooBig(t *testing.T) {
+	for _, protocol := range []smtpclient.Protocol{smtpclient.LMTP, smtpclient.SMTP} {
+		s := newServer(t, protocol, "SIZE 1000")
+		store := newStore(t, s, nil)
+		for _, err := range deliver(t.Context(), store, message(make(memory, 1000)), recipients("a@d.test", "b@d.test")) {
+			if !errors.Is(err, mailbox.ErrTooBig) || errors.Is(err, mailbox.ErrUnavailable) {
+				t.Errorf("%v", err)
+			}
+		}
+		mustDeliver(t, store, "a@d.test")
+		if log := s.log(); len(log) != 4 || s.connections() != 1 { // hello, and one transaction
+			t.Errorf("%q", log)
+		}
+	}
+}
+
+// TestTooManyRecipients: whom the server does not want in this transaction, the relay may try again.
+func TestTooManyRecipients(t *testing.T) {
+	for _, ext := range []string{"PIPELINING", "HELP"} {
+		s := newServer(t, smtpclient.SMTP, ext)
+		s.setScript(func(_ int, stage string) (act, bool) {
+			return act{say: "452 4.5.3 too many recipients\r\n"}, stage == "RCPT3" || stage == "RCPT4"
+		})
+		to := []string{"a@d.test", "b@d.test", "c@d.test", "e@d.test"}
+		for i, err := range deliver(t.Context(), newStore(t, s, nil), message(memory(text)), recipients(to...)) {
+			var remote *mailbox.RemoteError
+			if refused := errors.As(err, &remote) && remote.Temporary() && remote.Code == 452; refused != (i > 1) {
+				t.Errorf("%s: %v", to[i], err)
+			}
+		}
+		if m := s.taken(); len(m) != 1 || !slices.Equal(m[0].to, to[:2]) {
+			t.Errorf("%q", m)
 		}
 	}
 }
