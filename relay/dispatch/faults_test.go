@@ -336,10 +336,9 @@ func TestBudget(t *testing.T) {
 			return make([]outbound.Result, len(m.To))
 		}
 		w.run()
-		big := make([]byte, 20<<20)
 		for i := range 5 {
 			m := message("me@local.test")
-			m.Content = &retained{text: big}
+			m.Content = &big{retained: retained{text: text("Subject: big\r\n\r\n")}}
 			w.give(m, elsewhere(fmt.Sprintf("u%d@d%d.test", i, i), 0))
 		}
 		synctest.Wait()
@@ -352,10 +351,10 @@ func TestBudget(t *testing.T) {
 		time.Sleep(time.Second)
 		w.stop()
 		w.empty()
-		for _, m := range w.all() {
-			if len(m.text) != len(big) {
-				t.Errorf("%s has %d octets", m.to, len(m.text))
-			}
-		}
 	})
 }
+
+// big is a content that says it were long.
+type big struct{ retained }
+
+func (*big) Size() int64 { return 20 << 20 }

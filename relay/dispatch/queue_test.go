@@ -15,16 +15,16 @@ import (
 	"mxbypass/routing"
 )
 
-// real is a world with the queue on disk, in ordinary time.
-type real struct {
+// onDisk is a world with the queue on disk, in ordinary time.
+type onDisk struct {
 	*world
 	path    string
 	q       *queue.Queue
 	arrived chan string // for each message that a server takes, the first recipient
 }
 
-func newReal(t *testing.T) *real {
-	r := &real{world: newWorld(t), path: filepath.Join(t.TempDir(), "queue.db"), arrived: make(chan string, 10_000)}
+func newOnDisk(t *testing.T) *onDisk {
+	r := &onDisk{world: newWorld(t), path: filepath.Join(t.TempDir(), "queue.db"), arrived: make(chan string, 10_000)}
 	r.env.Schedule.First, r.env.Schedule.Max = 50*time.Millisecond, 100*time.Millisecond
 	r.send = func(_ context.Context, _ routing.Hop, m outbound.Mail) []outbound.Result {
 		r.arrived <- m.To[0].Address.String()
@@ -33,7 +33,7 @@ func newReal(t *testing.T) *real {
 	return r
 }
 
-func (r *real) open() *queue.Queue {
+func (r *onDisk) open() *queue.Queue {
 	r.t.Helper()
 	q, err := queue.Open(context.Background(), queue.Options{Path: r.path, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -42,14 +42,14 @@ func (r *real) open() *queue.Queue {
 	return q
 }
 
-func (r *real) begin() {
+func (r *onDisk) begin() {
 	r.t.Helper()
 	r.q = r.open()
 	r.runOn(r.q)
 }
 
 // end ends the dispatcher and the queue, and tells how much the next process would find.
-func (r *real) end(ctx context.Context) (left int) {
+func (r *onDisk) end(ctx context.Context) (left int) {
 	r.t.Helper()
 	if err := r.d.Shutdown(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		r.t.Error(err)
@@ -77,7 +77,7 @@ func (r *real) end(ctx context.Context) (left int) {
 
 // TestOnDisk: the queue of the relay and its dispatcher, with servers that fail at first; everybody is served once.
 func TestOnDisk(t *testing.T) {
-	r := newReal(t)
+	r := newOnDisk(t)
 	var mu sync.Mutex
 	late := map[string]bool{}
 	take := r.send
@@ -124,7 +124,7 @@ func TestOnDisk(t *testing.T) {
 
 // TestOnDiskBrokenOff: what a process leaves behind, the next one sends.
 func TestOnDiskBrokenOff(t *testing.T) {
-	r := newReal(t)
+	r := newOnDisk(t)
 	take := r.send
 	began := make(chan struct{}, 100)
 	r.send = func(ctx context.Context, _ routing.Hop, m outbound.Mail) []outbound.Result {
@@ -154,5 +154,47 @@ func TestOnDiskBrokenOff(t *testing.T) {
 		if want := map[bool]int{true: 20, false: 1}[to == "a@local.test"]; copies != want {
 			t.Errorf("%d copies for %s", copies, to)
 		}
+	}
+}
+
+// TestOnDiskOperator: a command that runs beside the relay is heard.
+func TestOnDiskOperator(t *testing.T) {
+	r := newOnDisk(t)
+	r.env.Schedule.First, r.env.Schedule.Max = time.Hour, time.Hour
+	var mu sync.Mutex
+	down := true
+	tried := make(chan struct{}, 100)
+	r.connect = func(context.Context, routing.Hop) *outbound.Failure {
+		mu.Lock()
+		defer mu.Unlock()
+		if down {
+			tried <- struct{}{}
+			return unreachable()
+		}
+		return nil
+	}
+	r.begin()
+	r.accept("me@local.test", elsewhere("a@remote.test", 0))
+	<-tried
+	mu.Lock()
+	down = false
+	mu.Unlock()
+	a, err := queue.OpenAdmin(context.Background(), r.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	for served := false; !served; { // the failure may be written after our command
+		if _, err := a.Retry(context.Background(), queue.Filter{}); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-r.arrived:
+			served = true
+		case <-time.After(time.Second):
+		}
+	}
+	if left := r.end(context.Background()); left != 0 {
+		t.Errorf("%d recipients are left", left)
 	}
 }
