@@ -34,6 +34,7 @@ type fakeQueue struct {
 	changed   chan struct{}
 
 	damaged map[int64]bool // contents that end in ErrDamaged
+	bad     queue.Key      // a row that cannot be written
 	aside   []queue.Key
 	broken  func(op string) error // nil: everything works
 
@@ -213,6 +214,11 @@ func (q *fakeQueue) Lease(ctx context.Context, items []*queue.Item, next time.Ti
 	defer q.mu.Unlock()
 	if err := q.fails(ctx, "lease"); err != nil {
 		return nil, err
+	}
+	for _, item := range items {
+		if item.Key == q.bad {
+			return nil, queue.ErrDamaged
+		}
 	}
 	return q.lease(items, next), nil
 }

@@ -93,6 +93,51 @@ func TestQueueFails(t *testing.T) {
 	}
 }
 
+// TestDownWhileAttemptsAreRecorded: what was leased ahead for a destination that goes down in this moment goes back.
+func TestDownWhileAttemptsAreRecorded(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.env.Limits.Initial, w.env.Limits.PerDestination = 1, 1
+		w.fill(50, "remote.test")
+		leases := 0
+		w.queue.broken = func(op string) error {
+			if op != "lease" {
+				return nil
+			}
+			if leases++; leases == 3 {
+				w.d.mu.Lock()
+				at := w.d.active["mx:remote.test"]
+				if len(at.stock) == 0 {
+					t.Error("nothing is read ahead")
+				}
+				at.down, at.last = true, attemptOf(unreachable())
+				w.d.mu.Unlock()
+			}
+			return nil
+		}
+		w.run()
+		time.Sleep(time.Hour)
+		w.stop()
+		w.empty()
+		if n := len(w.all()); n != 50 {
+			t.Errorf("%d messages arrived", n)
+		}
+	})
+}
+
+// TestDamagedRow: an attempt that cannot be recorded because of damage keeps nobody else.
+func TestDamagedRow(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.fill(50, "remote.test")
+		w.queue.bad = queue.Key{Row: 7}
+		w.run()
+		time.Sleep(time.Minute)
+		w.stop()
+		if n := len(w.all()); n != 49 {
+			t.Errorf("%d messages arrived", n)
+		}
+	})
+}
+
 // TestDamagedContent: it is put aside, and stops nothing else.
 func TestDamagedContent(t *testing.T) {
 	bubble(t, func(w *world) {

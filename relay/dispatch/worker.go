@@ -178,6 +178,9 @@ func (w *worker) again() {
 
 // fail gives every recipient of the group the same failure.
 func (w *worker) fail(g *group, f *outbound.Failure) bool {
+	if len(g.items) == 0 {
+		return true
+	}
 	vs := make([]verdict, len(g.items))
 	for i, item := range g.items {
 		vs[i] = verdict{item: item, failure: f}
@@ -186,44 +189,57 @@ func (w *worker) fail(g *group, f *outbound.Failure) bool {
 	return err == nil
 }
 
-// lease records that the attempt begins, and in the same commit those of groups that come next. What cannot be had leaves
-// its group. False: the queue cannot be written.
+// lease records that the attempt begins. What cannot be had leaves the group. False: the queue cannot be written.
 func (w *worker) lease(g *group) bool {
-	if !g.leased {
-		w.mu.Lock()
-		groups := append([]*group{g}, w.at.ahead()...)
-		w.mu.Unlock()
-		err := w.leaseAll(groups)
-		if errors.Is(err, queue.ErrDamaged) { // perhaps in one of the others
-			w.mu.Lock()
-			w.at.stock = append(groups[1:], w.at.stock...)
-			w.mu.Unlock()
-			groups = groups[:1]
-			err = w.leaseAll(groups)
-		}
-		if errors.Is(err, queue.ErrDamaged) { // it stays in hand, so that it is not read again and again
-			w.trouble("an attempt cannot be recorded", err)
-			err, g.items, g.read = nil, nil, nil
-		}
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if err != nil {
-			w.trouble("no attempt can be recorded", err)
-			for _, g := range groups[1:] {
-				w.at.forget(g.read)
-			}
-			w.at.drop()
-			return false
-		}
-		w.at.fresh = append(w.at.fresh, groups[1:]...)
-		w.line(w.at)
-		w.grant()
+	if !g.leased && !w.record(g) {
+		return false
 	}
 	for _, item := range g.items {
 		if item.InDoubt {
 			w.log.InDoubt(parcel(item, time.Now()))
 		}
 	}
+	return true
+}
+
+// record writes that the attempt begins, and in the same commit those of groups that come next.
+func (w *worker) record(g *group) bool {
+	w.mu.Lock()
+	next := w.at.ahead()
+	w.mu.Unlock()
+	err := w.leaseAll(append([]*group{g}, next...))
+	if errors.Is(err, queue.ErrDamaged) { // perhaps in one of the others
+		w.mu.Lock()
+		w.at.stock, next = append(next, w.at.stock...), nil
+		w.mu.Unlock()
+		err = w.leaseAll([]*group{g})
+	}
+	if errors.Is(err, queue.ErrDamaged) { // it stays in hand, so that it is not read again and again
+		w.trouble("an attempt cannot be recorded", err)
+		err, g.items, g.read = nil, nil, nil
+	}
+	if err != nil {
+		w.trouble("no attempt can be recorded", err)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.at.stock = append(next, w.at.stock...)
+		w.at.drop()
+		return false
+	}
+	w.mu.Lock()
+	w.at.fresh = append(w.at.fresh, next...)
+	why := w.at.last
+	if !w.open {
+		why = stopped()
+	}
+	var late []*group
+	if !w.open || w.at.down { // meanwhile
+		late = w.at.unbegun()
+	}
+	w.line(w.at)
+	w.grant()
+	w.mu.Unlock()
+	w.giveBack(late, why)
 	return true
 }
 
