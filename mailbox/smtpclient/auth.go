@@ -36,8 +36,9 @@ func (c *Client) authenticate(ctx context.Context) error {
 		return c.lost(ctx, "AUTH", err)
 	}
 	line := "AUTH " + name
-	if initial := line + " " + base64.StdEncoding.EncodeToString(response); name == sasl.Plain && len(initial)+2 <= maxCommand {
-		line, response = initial, nil
+	initial := line + " " + base64.StdEncoding.EncodeToString(response)
+	if name == sasl.Plain && len(initial+"\r\n") <= maxCommand {
+		line, response = initial, nil // LOGIN is asked for the name: not every server takes it sooner
 	}
 	for range maxChallenges + 1 {
 		rep, err := c.ask(ctx, "AUTH", line)

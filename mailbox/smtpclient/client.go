@@ -43,8 +43,8 @@ type Timeouts struct {
 // DefaultTimeouts are those of RFC 5321, which has none for connecting and RSET.
 func DefaultTimeouts() Timeouts {
 	return Timeouts{Connect: 30 * time.Second, Greeting: 5 * time.Minute, Hello: 5 * time.Minute, Mail: 5 * time.Minute,
-		Rcpt: 5 * time.Minute, DataStart: 2 * time.Minute, DataBlock: 3 * time.Minute, DataEnd: 10 * time.Minute, TLS: time.Minute,
-		Reset: 5 * time.Second}
+		Rcpt: 5 * time.Minute, DataStart: 2 * time.Minute, DataBlock: 3 * time.Minute, DataEnd: 10 * time.Minute,
+		TLS: time.Minute, Reset: 5 * time.Second}
 }
 
 // farewell is how long the courtesies may take: writing RSET, QUIT, the last words of a server that hung up.
@@ -240,10 +240,10 @@ func (c *Client) lastWords(command string) error {
 	_ = c.socket.SetDeadline(time.Now().Add(farewell))
 	rep, err := readReply(c.r)
 	c.Close()
-	if err != nil || !rep.negative() {
-		return nil
+	if err == nil && rep.negative() {
+		return rep.refusal(c.opts.Host, command)
 	}
-	return rep.refusal(c.opts.Host, command)
+	return nil
 }
 
 // expect reads the reply to a command: nil when it is positive, a *mailbox.RemoteError when it was refused, otherwise the

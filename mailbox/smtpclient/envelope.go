@@ -70,7 +70,7 @@ func (t *Transaction) appendMail(p []byte) []byte {
 	if (known == nil || known.EightBit) && c.Announces("8BITMIME") {
 		p = append(p, " BODY=8BITMIME"...)
 	}
-	if t.wantsUTF8() && c.Announces("SMTPUTF8") {
+	if c.Announces("SMTPUTF8") && t.wantsUTF8() {
 		p = append(p, " SMTPUTF8"...)
 	}
 	if c.Announces("DSN") { // RFC 3461 sections 4.3 and 4.4

@@ -26,7 +26,7 @@ var stages = []struct {
 	{"connect", "220 mx.test ready\r\n", DefaultTimeouts().Greeting},
 	{"EHLO", "250-mx.test\r\n250 STARTTLS\r\n", DefaultTimeouts().Hello},
 	{"STARTTLS", "220 go\r\n", DefaultTimeouts().TLS},
-	{"handshake", "", DefaultTimeouts().TLS},
+	{"handshake", record, DefaultTimeouts().TLS},
 	{"EHLO again", "250-mx.test\r\n250-PIPELINING\r\n250 AUTH PLAIN\r\n", DefaultTimeouts().Hello},
 	{"AUTH", "235 2.7.0 OK\r\n", DefaultTimeouts().Hello},
 	{"MAIL", "250 2.1.0 OK\r\n", DefaultTimeouts().Mail},
@@ -36,6 +36,9 @@ var stages = []struct {
 	{"body", "", DefaultTimeouts().DataBlock},
 	{"end of data", "250 2.0.0 taken\r\n", DefaultTimeouts().DataEnd},
 }
+
+// record is the beginning of a long piece of a handshake.
+const record = "\x16\x03\x03\x3f\x00"
 
 // misdeed is what a server does instead of its duty. Each is possible at every stage.
 type misdeed struct {
@@ -49,9 +52,15 @@ type misdeed struct {
 var misdeeds = []misdeed{
 	{name: "deaf", deaf: true, want: "lost", slow: true},
 	{name: "silence", do: func(p *peer, _ string) { p.rest() }, want: "lost", slow: true},
-	{name: "trickle", do: func(p *peer, _ string) {
-		for i := 0; p.say("250-x\r\n"[i%7 : i%7+1]); i++ {
-			<-time.After(7 * time.Second)
+	{name: "trickle", do: func(p *peer, duty string) {
+		if duty != record {
+			duty = ""
+		}
+		for _, b := range []byte(duty + strings.Repeat("250-x\r\n", 99)) {
+			if !p.say(string(rune(b))) {
+				return
+			}
+			time.Sleep(7 * time.Second)
 		}
 	}, want: "lost", slow: true},
 	{name: "endless reply", do: func(p *peer, _ string) {
@@ -164,7 +173,11 @@ func misbehave(p *peer, at int, m misdeed, over <-chan struct{}) {
 			return
 		}
 		switch stage.name {
-		case "connect", "handshake", "body":
+		case "connect", "body":
+		case "handshake":
+			if i == at {
+				_, _ = p.r.Peek(1) // the client has begun
+			}
 		case "end of data":
 			p.message()
 		default:
