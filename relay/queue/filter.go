@@ -54,7 +54,7 @@ func (f Filter) condition(now time.Time) (c condition, err error) {
 		c.and(recipientAt, s, s)
 	}
 	if f.OlderThan > 0 {
-		c.and("m.created <= ?", micros(now.Add(-f.OlderThan)))
+		c.and("coalesce(m.created, 0) <= ?", micros(now.Add(-f.OlderThan))) // whose row is lost is old
 	}
 	if f.Reason != "" {
 		s := lower(f.Reason)
