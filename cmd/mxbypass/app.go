@@ -138,6 +138,7 @@ func (a *app) rootCommand() *cobra.Command {
 		a.mxCommand(),
 		a.domainCommand(),
 		a.mailboxCommand(),
+		a.queueCommand(),
 		a.configCommand(),
 		a.versionCommand(),
 	)
