@@ -23,10 +23,14 @@ const (
 //
 // An alias is followed to its targets, which are found by 1 and 2 only. They keep the tag of what was asked, unless
 // they are written with a tag of their own. A mailbox that is reached on several ways is one recipient, with the tag of
-// the first way. A tag that would make an address longer than [MaxLocalPart] is dropped.
+// the first way. A tag that would make an address longer than [MaxLocalPart] is dropped. The copies of a mailbox are
+// followed in the same way, beside the mailbox.
 //
-// Mail for an alias reaches all of its targets or none: a target that is disabled, gone, or outside of the hosted
-// domains makes the whole answer a temporary error.
+// A target outside of the hosted domains is a redirection, and so is one in a hosted domain of the policies external and
+// split that has no such mailbox here. Its address is taken as it is written, without the tag.
+//
+// Mail for an alias reaches all of its targets or none: a target here that is disabled or gone makes the whole answer a
+// temporary error.
 type Resolver struct {
 	Directory Directory
 	Delimiter string // between user and tag; empty: no subaddresses
@@ -70,7 +74,7 @@ func (r Resolver) Resolve(ctx context.Context, d Domain, local LocalPart) (Resol
 	asked := Address{local, d.Name}
 	entry, tag, err := r.find(ctx, asked)
 	switch {
-	case err == nil && len(entry.Alias) == 0:
+	case err == nil && len(entry.Alias)+len(entry.Copies) == 0:
 		return r.single(d, entry, tag)
 	case err == nil:
 		return r.followAll(ctx, d, entry, tag, nil)
@@ -139,6 +143,9 @@ func (r Resolver) catchAll(ctx context.Context, d Domain, asked Address) (Resolu
 	step := "no mailbox or alias " + asked.String() + ", catch-all " + d.CatchAll.String()
 	w := walk{resolver: r, steps: []string{step}}
 	domain, entry, _, err := w.target(ctx, d, d.CatchAll)
+	if errors.Is(err, errElsewhere) { // refused when it is made
+		err = fmt.Errorf("%w: it leads to %s, which is not here", ErrUnavailable, d.CatchAll)
+	}
 	if err != nil {
 		return Resolution{Steps: w.steps}, fmt.Errorf("catch-all of %s: %w", d.Name, err)
 	}
@@ -150,7 +157,7 @@ func (r Resolver) followAll(ctx context.Context, d Domain, e Entry, tag LocalPar
 	if err := w.follow(ctx, d, e, tag); err != nil {
 		return Resolution{Steps: w.steps}, err
 	}
-	return Resolution{Recipients: w.found, Steps: w.steps}, nil
+	return Resolution{Recipients: w.found, Redirects: w.away, Steps: w.steps}, nil
 }
 
 // walk follows aliases, depth first.
@@ -158,6 +165,7 @@ type walk struct {
 	resolver Resolver
 	steps    []string
 	found    []Resolved
+	away     []Redirect
 	path     []Address        // the aliases that led here
 	done     map[Address]bool // folded; also what is on the path
 }
@@ -182,52 +190,86 @@ func (w *walk) follow(ctx context.Context, d Domain, e Entry, tag LocalPart) err
 		}
 		w.steps = append(w.steps, "mailbox "+e.Address.String())
 		w.found = append(w.found, got)
-		return nil
+		return w.copies(ctx, d, e, tag)
 	}
 	w.steps = append(w.steps, "alias "+e.Address.String())
 	w.path = append(w.path, key)
 	for _, to := range e.Alias {
-		domain, entry, own, err := w.target(ctx, d, to)
-		if err != nil {
+		if err := w.send(ctx, d, e.Address, to, tag); err != nil {
 			return fmt.Errorf("alias %s: %w", e.Address, err)
-		}
-		if own == "" {
-			own = tag
-		}
-		if err := w.follow(ctx, domain, entry, own); err != nil {
-			return err
 		}
 	}
 	w.path = w.path[:len(w.path)-1]
 	return nil
 }
 
-// target looks up where an alias or a catch-all leads. That it leads nowhere is the operator's mistake, which must not
-// lose mail: the error is temporary, never ErrNoDomain or ErrNoMailbox.
+// copies follows the copies of a mailbox. One that leads back to where the mail came through is no loop: who is there has
+// the mail.
+func (w *walk) copies(ctx context.Context, d Domain, e Entry, tag LocalPart) error {
+	for _, to := range e.Copies {
+		if w.done[to.Fold()] {
+			continue
+		}
+		if err := w.send(ctx, d, e.Address, to, tag); err != nil {
+			return fmt.Errorf("copies of %s: %w", e.Address, err)
+		}
+	}
+	return nil
+}
+
+// send follows one target of an alias or of a mailbox with copies, here or away.
+func (w *walk) send(ctx context.Context, d Domain, from, to Address, tag LocalPart) error {
+	domain, entry, own, err := w.target(ctx, d, to)
+	if errors.Is(err, errElsewhere) {
+		return w.redirect(Redirect{To: to, From: from})
+	}
+	if err != nil {
+		return err
+	}
+	if own == "" {
+		own = tag
+	}
+	return w.follow(ctx, domain, entry, own)
+}
+
+func (w *walk) redirect(r Redirect) error {
+	key := r.To.Fold()
+	if w.done[key] {
+		return nil
+	}
+	if len(w.done) >= MaxAliasEntries {
+		return fmt.Errorf("%s: %w: more than %d addresses", r.From, ErrAliasLoop, MaxAliasEntries)
+	}
+	w.done[key] = true
+	w.steps = append(w.steps, "elsewhere "+r.To.String())
+	w.away = append(w.away, r)
+	return nil
+}
+
+// errElsewhere: a target is outside of what is kept here.
+var errElsewhere = errors.New("elsewhere")
+
+// target looks up where an alias, a copy or a catch-all leads; errElsewhere when that is not here. That it leads nowhere
+// is the operator's mistake, which must not lose mail: the error is temporary, never ErrNoDomain or ErrNoMailbox.
 func (w *walk) target(ctx context.Context, from Domain, to Address) (Domain, Entry, LocalPart, error) {
 	d := from
 	if to.Domain != from.Name {
 		var err error
-		if d, err = w.resolver.Domain(ctx, to.Domain); err != nil {
-			return Domain{}, Entry{}, "", dangling(to, err)
+		if d, err = w.resolver.Domain(ctx, to.Domain); errors.Is(err, ErrNoDomain) {
+			return Domain{}, Entry{}, "", fmt.Errorf("%s: %w", to, errElsewhere)
+		} else if err != nil {
+			return Domain{}, Entry{}, "", err
 		}
 	}
 	if d.Disabled {
 		return Domain{}, Entry{}, "", fmt.Errorf("domain %s: %w", d.Name, ErrDisabled)
 	}
 	entry, tag, err := w.resolver.find(ctx, to)
-	if err != nil {
-		return Domain{}, Entry{}, "", dangling(to, err)
-	}
-	return d, entry, tag, nil
-}
-
-func dangling(to Address, err error) error {
 	switch {
-	case errors.Is(err, ErrNoDomain):
-		return fmt.Errorf("%w: it leads to %s, which is not in a hosted domain", ErrUnavailable, to)
+	case errors.Is(err, ErrNoMailbox) && (d.MX == PolicyExternal || d.MX == PolicySplit):
+		return Domain{}, Entry{}, "", fmt.Errorf("%s: %w", to, errElsewhere)
 	case errors.Is(err, ErrNoMailbox):
-		return fmt.Errorf("%w: it leads to %s, which does not exist", ErrUnavailable, to)
+		return Domain{}, Entry{}, "", fmt.Errorf("%w: it leads to %s, which does not exist", ErrUnavailable, to)
 	}
-	return err
+	return d, entry, tag, err
 }

@@ -44,8 +44,8 @@ func (m memory) Entry(_ context.Context, a mailbox.Address) (mailbox.Entry, erro
 	return e, nil
 }
 
-// newMemory reads lines: "domain NAME [catch-all ADDRESS] [disabled]", "ADDRESS [disabled]", "ADDRESS > TARGET …",
-// "broken NAME".
+// newMemory reads lines: "domain NAME [catch-all ADDRESS] [disabled] [POLICY]", "ADDRESS [disabled]",
+// "ADDRESS > TARGET …" (an alias), "ADDRESS + TARGET …" (a mailbox with copies), "broken NAME".
 func newMemory(text string) memory {
 	m := memory{map[string]mailbox.Domain{}, map[string]mailbox.Entry{}, map[string]bool{}}
 	for line := range strings.Lines(text) {
@@ -57,6 +57,9 @@ func newMemory(text string) memory {
 			if i := slices.Index(f, "catch-all"); i > 0 {
 				d.CatchAll = parsed(f[i+1])
 			}
+			if p := mailbox.MXPolicy(f[len(f)-1]); p.Valid() {
+				d.MX = p
+			}
 			m.domains[f[1]] = d
 		case f[0] == "broken":
 			m.broken[f[1]] = true
@@ -65,6 +68,11 @@ func newMemory(text string) memory {
 			if i := slices.Index(f, ">"); i > 0 {
 				for _, to := range f[i+1:] {
 					e.Alias = append(e.Alias, parsed(to))
+				}
+			}
+			if i := slices.Index(f, "+"); i > 0 {
+				for _, to := range f[i+1:] {
+					e.Copies = append(e.Copies, parsed(to))
 				}
 			}
 			m.entries[e.Address.Fold().Wire()] = e
@@ -167,7 +175,6 @@ func TestResolve(t *testing.T) {
 		"nobody@off.test":     mailbox.ErrDisabled,
 		"tooff@d.test":        mailbox.ErrDisabled,
 		"dangling@d.test":     mailbox.ErrUnavailable,
-		"abroad@d.test":       mailbox.ErrUnavailable,
 		"nobody@loose.test":   mailbox.ErrUnavailable,
 		"nobody@away.test":    mailbox.ErrUnavailable,
 		"a/b@other.test":      mailbox.ErrUnavailable, // the directory holds what it must not
@@ -187,6 +194,57 @@ func TestResolve(t *testing.T) {
 			want != mailbox.ErrNoDomain && errors.Is(err, mailbox.ErrNoDomain) {
 			t.Errorf("%s: %v is final", address, err)
 		}
+	}
+}
+
+func TestResolveElsewhere(t *testing.T) {
+	m := newMemory(`
+domain d.test
+domain ext.test external
+domain split.test split
+box@d.test
+there@ext.test
+away@d.test > X.y@abroad.test
+both@d.test > box@d.test away@d.test z@abroad.test
+copied@d.test + c@abroad.test box@d.test
+chain@d.test > copied@d.test
+back@d.test + alias@d.test
+alias@d.test > back@d.test c@abroad.test
+half@d.test > nobody@ext.test there@ext.test nobody@split.test
+twice@d.test > x@abroad.test X@abroad.test away@d.test
+`)
+	for address, want := range map[string]struct{ to, away string }{
+		"away@d.test":       {"", "X.y@abroad.test from away@d.test"},
+		"away+tag@d.test":   {"", "X.y@abroad.test from away@d.test"},
+		"both@d.test":       {"box@d.test", "X.y@abroad.test from away@d.test z@abroad.test from both@d.test"},
+		"copied@d.test":     {"copied@d.test box@d.test", "c@abroad.test from copied@d.test"},
+		"copied+tag@d.test": {"copied+tag@d.test box+tag@d.test", "c@abroad.test from copied@d.test"},
+		"chain@d.test":      {"copied@d.test box@d.test", "c@abroad.test from copied@d.test"},
+		"back@d.test":       {"back@d.test", "c@abroad.test from alias@d.test"},
+		"alias@d.test":      {"back@d.test", "c@abroad.test from alias@d.test"},
+		"half@d.test":       {"there@ext.test", "nobody@ext.test from half@d.test nobody@split.test from half@d.test"},
+		"twice@d.test":      {"", "x@abroad.test from twice@d.test X.y@abroad.test from away@d.test"},
+	} {
+		got, err := resolve(m, parsed(address))
+		if err != nil {
+			t.Errorf("%s: %v", address, err)
+			continue
+		}
+		var away []string
+		for _, r := range got.Redirects {
+			away = append(away, r.To.Wire()+" from "+r.From.Wire())
+		}
+		if a := strings.Join(away, " "); delivered(got) != want.to || a != want.away {
+			t.Errorf("%s: %q and %q, want %q and %q", address, delivered(got), a, want.to, want.away)
+		}
+	}
+	var wide strings.Builder
+	wide.WriteString("domain d.test\nall@d.test >")
+	for i := range mailbox.MaxAliasEntries {
+		fmt.Fprintf(&wide, " m%d@abroad.test", i)
+	}
+	if _, err := resolve(newMemory(wide.String()), parsed("all@d.test")); !errors.Is(err, mailbox.ErrAliasLoop) {
+		t.Errorf("too many addresses elsewhere: %v", err)
 	}
 }
 
@@ -229,11 +287,15 @@ func TestOnlyRealNamesAreDomains(t *testing.T) {
 	}
 }
 
-// reach is the simple model of the resolver: the set of mailboxes that an address leads to, and whether anything on the
-// way makes the answer an error. It knows no bounds.
+// reach is the simple model of the resolver: the set of mailboxes and of addresses elsewhere that an address leads to, and
+// whether anything on the way makes the answer an error. It knows no bounds and no copies.
 func reach(m memory, a mailbox.Address, path []string, found map[string]bool) (ok, exists bool) {
 	d, hosted := m.domains[a.Domain.ASCII()]
-	if !hosted || d.Disabled {
+	if !hosted {
+		found["away "+a.Wire()] = true
+		return true, true
+	}
+	if d.Disabled {
 		return false, true
 	}
 	e, there := m.entries[a.Fold().Wire()]
@@ -299,8 +361,13 @@ func TestResolveAgreesWithModel(t *testing.T) {
 		if err != nil {
 			return
 		}
-		if len(got.Recipients) != len(want) {
-			t.Fatalf("%s: %d recipients, want %v, in\n%s", asked, len(got.Recipients), want, text.String())
+		if len(got.Recipients)+len(got.Redirects) != len(want) {
+			t.Fatalf("%s: %v and %v, want %v, in\n%s", asked, got.Recipients, got.Redirects, want, text.String())
+		}
+		for _, r := range got.Redirects {
+			if !want["away "+r.To.Wire()] {
+				t.Fatalf("%s: %v, want %v", asked, r, want)
+			}
 		}
 		for _, r := range got.Recipients {
 			if !want[r.Mailbox.Address.Wire()] || r.Mailbox.Site != "cloud" {

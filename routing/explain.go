@@ -19,6 +19,7 @@ type Explanation struct {
 	Gateway    string            `json:"gateway,omitempty"`
 	Bypassed   *ExplainedState   `json:"bypassed,omitempty"`
 	Recipients []ExplainedTarget `json:"recipients,omitempty"`
+	Outbound   []ExplainedAway   `json:"outbound,omitempty"`
 	Steps      []ExplainedStep   `json:"steps"`
 }
 
@@ -28,6 +29,14 @@ type ExplainedTarget struct {
 	Site        string `json:"site"`
 	Tag         string `json:"tag,omitempty"`
 	DeliveredTo string `json:"delivered_to"`
+}
+
+// ExplainedAway is one address elsewhere in an [Explanation].
+type ExplainedAway struct {
+	To      string  `json:"to"`
+	Hop     string  `json:"hop"` // as [Hop.String] writes it
+	Purpose Purpose `json:"purpose"`
+	From    string  `json:"from,omitempty"` // redirected: by this mailbox or alias
 }
 
 // ExplainedState is the MX state in an [Explanation].
@@ -61,6 +70,13 @@ func (r Route) Explanation() Explanation {
 		e.Recipients = append(e.Recipients, ExplainedTarget{to.Mailbox.Address.String(), to.Mailbox.Site,
 			mailbox.Printable(string(to.Tag)), to.Delivered.String()})
 	}
+	for _, out := range r.Outbound {
+		away := ExplainedAway{To: out.To.String(), Hop: out.Hop.String(), Purpose: out.Purpose}
+		if !out.From.IsNull() {
+			away.From = out.From.String()
+		}
+		e.Outbound = append(e.Outbound, away)
+	}
 	for _, s := range r.Steps {
 		e.Steps = append(e.Steps, ExplainedStep{s.Rule, s.Detail()})
 	}
@@ -77,7 +93,7 @@ func Explain(w io.Writer, r Route) error {
 		fmt.Fprintf(&b, "  %s: %s\n", e.Action, e.Error)
 	default:
 		for _, to := range e.Recipients {
-			fmt.Fprintf(&b, "  %s to %s", e.Action, to.Mailbox)
+			fmt.Fprintf(&b, "  %s to %s", Deliver, to.Mailbox)
 			if to.Site == mailbox.SitePostmaster {
 				b.WriteString(", " + fallbackMailbox)
 			} else {
@@ -85,6 +101,13 @@ func Explain(w io.Writer, r Route) error {
 			}
 			if to.Tag != "" {
 				fmt.Fprintf(&b, ", tag %s", to.Tag)
+			}
+			b.WriteByte('\n')
+		}
+		for _, away := range e.Outbound {
+			fmt.Fprintf(&b, "  %s to %s by %s, %s", Relay, away.To, away.Hop, away.Purpose)
+			if away.From != "" {
+				b.WriteString(" by " + away.From)
 			}
 			b.WriteByte('\n')
 		}
@@ -120,6 +143,13 @@ func (r Route) Short() string {
 		}
 		b.WriteString(" " + to.Mailbox.Address.String() + " (" + site + ")")
 	}
+	for i, out := range r.Outbound {
+		if i == maxShort {
+			fmt.Fprintf(&b, " and %d more", len(r.Outbound)-i)
+			break
+		}
+		b.WriteString(" " + out.To.String() + " (" + out.Hop.String() + ")")
+	}
 	if r.Bypassed != nil {
 		b.WriteString(" bypassing " + string(r.Bypassed.Kind))
 		if r.Bypassed.Provider != "" {
@@ -152,7 +182,10 @@ func reason(err error) string {
 		{ErrNotGateway, "not_gateway"},
 		{ErrNested, "nested"},
 		{ErrRelayDenied, "relay_denied"},
-		{ErrCannotRelay, "cannot_relay"},
+		{ErrOtherHalf, "other_half"},
+		{ErrBackToSource, "back_to_source"},
+		{ErrReturnOnly, "return_only"},
+		{ErrBadReturn, "bad_return"},
 		{ErrMXUnknown, "mx_unknown"},
 	} {
 		if errors.Is(err, r.err) {

@@ -137,7 +137,8 @@ func TestReasons(t *testing.T) {
 		mailbox.ErrNoMailbox: "no_mailbox", mailbox.ErrSyntax: "syntax", mailbox.ErrTooLong: "too_long",
 		mailbox.ErrDisabled: "disabled", mailbox.ErrAliasLoop: "alias_loop", mailbox.ErrUnavailable: "unavailable",
 		routing.ErrNotHosted: "not_hosted", routing.ErrBypassOff: "bypass_off", routing.ErrNotServed: "not_served", routing.ErrNotGateway: "not_gateway",
-		routing.ErrNested: "nested", routing.ErrRelayDenied: "relay_denied", routing.ErrCannotRelay: "cannot_relay",
+		routing.ErrNested: "nested", routing.ErrRelayDenied: "relay_denied", routing.ErrOtherHalf: "other_half",
+		routing.ErrBackToSource: "back_to_source", routing.ErrReturnOnly: "return_only", routing.ErrBadReturn: "bad_return",
 		routing.ErrMXUnknown: "mx_unknown", errDown: "unavailable",
 	} {
 		if got := (routing.Route{Err: err}).Explanation().Reason; got != want {

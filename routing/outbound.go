@@ -117,11 +117,9 @@ type Probe struct {
 	Client netip.Addr // who brings the mail; zero: a local command
 }
 
-// Errors of a [Verifier]. A [mailbox.RemoteError] is the server's answer, final or temporary; all else is temporary.
-var (
-	// ErrBackToSource: the mail would go back to the network that it came from. Final.
-	ErrBackToSource = errors.New("the mail would go back to where it came from")
-)
+// ErrBackToSource is a [Verifier]'s: the mail would go back to the network that it came from. Final. Beside it, a
+// [mailbox.RemoteError] is the server's answer, and all else is temporary.
+var ErrBackToSource = errors.New("the mail would go back to where it came from")
 
 // Verifier asks the servers of a hop whether they take mail for an address: nil means yes. It is safe for concurrent use,
 // bounds its own time, and keeps answers for a while.

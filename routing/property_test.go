@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,13 +19,46 @@ import (
 // Small vocabularies, so that what is drawn meets again: as domain, gateway, inner and outer host alike.
 var (
 	hostWords  = []string{"d.test", "sub.d.test", "mx.test", "vps.test", "own.test", "x.test", "localhost", "xn--tda.test"}
-	hostForms  = append([]string{"MX.Test.", "D.TEST", "ü.test", "[127.0.0.1]", "[IPv6:::1]", "mx.test.d.test"}, hostWords...)
-	localWords = []string{"u", "v", "postmaster", "info", "loop", "ü", "u+tag", "U", "d.test!u", "u=d.test", "a.b", "-"}
+	hostForms  = append([]string{"srs.test", "MX.Test.", "D.TEST", "ü.test", "[127.0.0.1]", "[IPv6:::1]", "mx.test.d.test"}, hostWords...)
+	localWords = []string{"u", "v", "postmaster", "info", "loop", "ü", "u+tag", "U", "d.test!u", "u=d.test", "a.b", "-",
+		"return", "return=u=x.test", "return=u=d.test", "return=return=u=x.test"}
 	siteWords  = []string{"cloud", "vps"}
 	separators = []string{"%", "=", "#"}
 	policies   = []mailbox.MXPolicy{mailbox.PolicyAuto, mailbox.PolicyLocal, mailbox.PolicyExternal, mailbox.PolicySplit}
 	kinds      = []mx.Kind{mx.Self, mx.External, mx.Mixed, mx.Null, mx.None, mx.Unknown}
 )
+
+var externals = []mailbox.External{{}, {MX: true}, {Host: mailbox.NextHop{Host: mailbox.MustDomainName("half.test"), Port: 25}}}
+
+// drawnAnswers is the other half of every split domain, which answers as the dice say.
+type drawnAnswers struct{ t *rapid.T }
+
+func (d drawnAnswers) Verify(context.Context, routing.Probe) error {
+	return rapid.SampledFrom([]error{nil, nil, routing.ErrBackToSource, errDown,
+		&mailbox.RemoteError{Code: 550, Enhanced: [3]int{5, 1, 1}, Command: "RCPT"},
+		&mailbox.RemoteError{Code: 450, Command: "RCPT"}}).Draw(d.t, "answer of the other half")
+}
+
+// returns knows return addresses that are written "return=LOCAL=DOMAIN"; "return" alone is a forged one.
+type returns struct{ domain mailbox.DomainName }
+
+func (r returns) Domain() mailbox.DomainName { return r.domain }
+
+func (r returns) Reverse(local mailbox.LocalPart) (mailbox.Address, error) {
+	rest, ok := strings.CutPrefix(string(local), "return")
+	if !ok {
+		return mailbox.Address{}, routing.ErrNotRewritten
+	}
+	at := strings.LastIndexByte(rest, '=')
+	if at < 1 {
+		return mailbox.Address{}, routing.ErrBadReturn
+	}
+	domain, err := mailbox.ParseDomainName(rest[at+1:])
+	if err != nil {
+		return mailbox.Address{}, routing.ErrBadReturn
+	}
+	return mailbox.Address{Local: mailbox.LocalPart(rest[1:at]), Domain: domain}, nil
+}
 
 // drawWorld draws a directory, gateways and MX states.
 func drawWorld(t *rapid.T) (routing.Options, *directory) {
@@ -42,6 +77,7 @@ func drawWorld(t *rapid.T) (routing.Options, *directory) {
 			MX:       rapid.SampledFrom(policies).Draw(t, "policy"),
 			Bypass:   rapid.IntRange(0, 3).Draw(t, "bypass") > 0,
 			Disabled: rapid.IntRange(0, 7).Draw(t, "disabled") == 0,
+			External: rapid.SampledFrom(externals).Draw(t, "external"),
 		}
 		if rapid.IntRange(0, 3).Draw(t, "catch-all") == 0 {
 			domain.CatchAll = anyMailbox("catch-all")
@@ -54,6 +90,8 @@ func drawWorld(t *rapid.T) (routing.Options, *directory) {
 				e.Disabled = true
 			case 1:
 				e.Alias = []mailbox.Address{anyMailbox("target"), anyMailbox("target")}
+			case 2:
+				e.Copies = []mailbox.Address{anyMailbox("copy")}
 			}
 			d.put(e)
 		}
@@ -78,6 +116,13 @@ func drawWorld(t *rapid.T) (routing.Options, *directory) {
 		dns[name(h)] = mx.State{Kind: rapid.SampledFrom(kinds).Draw(t, "MX"), Provider: "Google Workspace"}
 	}
 	o.MX = dns
+	o.Smarthost = rapid.Bool().Draw(t, "smarthost")
+	if rapid.IntRange(0, 3).Draw(t, "verifier") > 0 {
+		o.Verifier = drawnAnswers{t}
+	}
+	if rapid.Bool().Draw(t, "returns") {
+		o.Returns = returns{name(rapid.SampledFrom([]string{"srs.test", "mx.test", "d.test"}).Draw(t, "return domain"))}
+	}
 	return o, d
 }
 
@@ -117,8 +162,9 @@ func drawPath(t *rapid.T, o routing.Options, d *directory) string {
 }
 
 // TestNeverAnOpenRelay is the guarantee: for any directory, gateways, client and path, the route is a mailbox of the
-// directory (or the postmaster's), or a refusal or deferral; a relay only for plain addresses, and then only for trusted
-// clients or for the other half of a hosted domain.
+// directory (or the postmaster's), or a refusal or deferral. Mail of a client that is not trusted leaves only to what the
+// directory names, to the very address that was asked in a split domain, whose other half said yes, and home to whom a
+// return address stands for; mail to a bypass address only to what the directory names.
 func TestNeverAnOpenRelay(t *testing.T) {
 	outcomes := map[string]int{}
 	for range 20 {
@@ -128,7 +174,8 @@ func TestNeverAnOpenRelay(t *testing.T) {
 	for _, outcome := range []string{
 		"no path", "bypass deliver ", "bypass refuse no_mailbox", "bypass refuse not_hosted", "bypass refuse bypass_off", "bypass refuse not_served",
 		"bypass defer disabled", "bypass defer unavailable", "plain refuse nested", "plain refuse syntax", "plain deliver ",
-		"plain refuse no_mailbox", "plain refuse not_gateway", "plain refuse relay_denied", "plain defer cannot_relay",
+		"plain refuse no_mailbox", "plain refuse not_gateway", "plain refuse relay_denied", "plain relay ", "plain defer other_half",
+		"plain refuse back_to_source", "plain refuse return_only", "plain refuse bad_return", "bypass relay ",
 		"plain defer mx_unknown", "plain defer disabled", "plain defer unavailable",
 	} {
 		if outcomes[outcome] == 0 {
@@ -149,7 +196,7 @@ func checkWorld(t *rapid.T, outcomes map[string]int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := routing.Client{Trusted: rapid.Bool().Draw(t, "trusted")}
+	client := routing.Client{Trusted: rapid.Bool().Draw(t, "trusted"), NullSender: rapid.Bool().Draw(t, "null sender")}
 	for range 10 {
 		path, err := mailbox.ParsePath(drawPath(t, o, d), true)
 		if err != nil {
@@ -158,11 +205,13 @@ func checkWorld(t *rapid.T, outcomes map[string]int) {
 		}
 		route := r.Route(context.Background(), path, client)
 		_, bypass, unfolding := gateways.Unfold(path)
-		checkGuarantee(t, route, d, client, bypass || unfolding != nil)
+		back := o.Returns != nil && path.Address.Domain == o.Returns.Domain() && strings.HasPrefix(string(path.Address.Local), "return")
+		bypass = bypass && !back
+		checkGuarantee(t, route, d, o, client, bypass || unfolding != nil && !back)
 		kind := "plain "
 		if bypass {
 			kind = "bypass "
-			other := r.Route(context.Background(), path, routing.Client{Trusted: !client.Trusted})
+			other := r.Route(context.Background(), path, routing.Client{Trusted: !client.Trusted, NullSender: client.NullSender})
 			if got, want := explained(other), explained(route); got != want {
 				t.Fatalf("trust changes what becomes of %q:\n%s\n%s", path.Written, got, want)
 			}
@@ -171,7 +220,7 @@ func checkWorld(t *rapid.T, outcomes map[string]int) {
 	}
 }
 
-func checkGuarantee(t *rapid.T, route routing.Route, d *directory, client routing.Client, bypass bool) {
+func checkGuarantee(t *rapid.T, route routing.Route, d *directory, o routing.Options, client routing.Client, bypass bool) {
 	fail := func(why string) {
 		t.Fatalf("%s: %q, %+v: %s\n%s", why, route.Path.Written, client, route.Short(), explained(route))
 	}
@@ -180,23 +229,25 @@ func checkGuarantee(t *rapid.T, route routing.Route, d *directory, client routin
 		if len(route.Recipients) == 0 || route.Err != nil {
 			fail("a delivery to nobody")
 		}
-		for _, to := range route.Recipients {
-			if !d.has(to.Mailbox) {
-				fail("no mailbox of the directory")
-			}
+	case routing.Relay:
+		if len(route.Outbound) == 0 || len(route.Recipients) > 0 || route.Err != nil {
+			fail("a relay to nobody")
 		}
 	case routing.Refuse, routing.Defer:
-		if len(route.Recipients) != 0 || route.Err == nil {
+		if len(route.Recipients)+len(route.Outbound) != 0 || route.Err == nil {
 			fail("a refusal that is none")
 		}
 	default:
-		fail("an action that this version does not have")
+		fail("no action")
 	}
-	if errors.Is(route.Err, routing.ErrCannotRelay) {
-		domain, hosted := d.domains[route.Path.Address.Domain]
-		split := hosted && domain.MX == mailbox.PolicySplit
-		if bypass || !client.Trusted && !split {
-			fail("a relay")
+	for _, to := range route.Recipients {
+		if !d.has(to.Mailbox) {
+			fail("no mailbox of the directory")
+		}
+	}
+	for _, out := range route.Outbound {
+		if why := entitled(out, route, d, o, client, bypass); why != "" {
+			fail(why)
 		}
 	}
 	if !bypass && (route.Bypassed != nil || !route.Gateway.IsZero()) {
@@ -205,6 +256,39 @@ func checkGuarantee(t *rapid.T, route routing.Route, d *directory, client routin
 	if len(route.Steps) == 0 && !errors.Is(route.Err, mailbox.ErrSyntax) {
 		fail("no explanation")
 	}
+}
+
+// entitled says why mail may not leave in this way; empty: it may.
+func entitled(out routing.Outbound, route routing.Route, d *directory, o routing.Options, client routing.Client, bypass bool) string {
+	asked := route.Path.Address
+	switch out.Purpose {
+	case routing.Redirected:
+		e, ok := d.entries[out.From.Fold()]
+		if !ok || !slices.Contains(append(slices.Clone(e.Alias), e.Copies...), out.To) {
+			return "a redirection that the directory does not name"
+		}
+		return ""
+	case routing.OtherHalf:
+		if d.domains[asked.Domain].MX != mailbox.PolicySplit || out.To != asked || o.Verifier == nil ||
+			out.Hop.Kind == routing.HopSmarthost {
+			return "no other half"
+		}
+	case routing.ReturnHome:
+		home, err := o.Returns.Reverse(asked.Local)
+		if err != nil || out.To != home || !client.NullSender {
+			return "nobody's home"
+		}
+	case routing.Submitted:
+		if !client.Trusted || out.To != asked {
+			return "an open relay"
+		}
+	default:
+		return "no purpose"
+	}
+	if bypass {
+		return "a bypass address that is relayed"
+	}
+	return ""
 }
 
 // has tells whether this is a mailbox that takes mail, in its site, or the fallback mailbox.

@@ -11,16 +11,16 @@ import (
 )
 
 // noDomain answers for an address without a domain, which only <Postmaster> has (RFC 5321 section 4.5.1).
-func (q *query) noDomain(ctx context.Context) ([]mailbox.Recipient, error) {
+func (q *query) noDomain(ctx context.Context) (found, error) {
 	if !isPostmaster(q.route.Path.Address.Local) {
-		return nil, fmt.Errorf("%w: no domain", mailbox.ErrSyntax)
+		return found{}, fmt.Errorf("%w: no domain", mailbox.ErrSyntax)
 	}
 	return q.fallback(ctx), nil
 }
 
 // bypass answers for a bypass address, the same for every client. Like everything that it asks, it can answer with
 // mailboxes of the directory or with the reason why there are none, and with nothing else.
-func (q *query) bypass(ctx context.Context, b Bypass) ([]mailbox.Recipient, error) {
+func (q *query) bypass(ctx context.Context, b Bypass) (found, error) {
 	folded := string(q.route.Path.Address.Local)
 	q.say("unfold", "the last %s splits %s into mailbox %s@%s at gateway %s", folded[len(b.Local):len(b.Local)+1], folded,
 		string(b.Local), b.Domain.ASCII(), b.Gateway().ASCII())
@@ -31,28 +31,28 @@ func (q *query) bypass(ctx context.Context, b Bypass) ([]mailbox.Recipient, erro
 	switch {
 	case errors.Is(err, mailbox.ErrNoDomain):
 		q.say("domain", "%s is not hosted here, and a bypass address is never relayed", b.Domain.ASCII())
-		return nil, ErrNotHosted
+		return found{}, ErrNotHosted
 	case err != nil:
 		q.sayUnavailable(err)
-		return nil, err
+		return found{}, err
 	case !d.Bypass:
 		q.say("domain", "%s is hosted here, but it may not be reached by bypass addresses", d.Name.ASCII())
-		return nil, ErrBypassOff
+		return found{}, ErrBypassOff
 	case !b.Serves(d.Site):
 		q.say("gateway", "%s is hosted in site %s, which the gateway %s does not serve", d.Name.ASCII(), d.Site,
 			b.Gateway().ASCII())
-		return nil, ErrNotServed
+		return found{}, ErrNotServed
 	}
 	q.sayHosted(d)
-	recipients, err := q.find(ctx, d, b.Local)
-	if err == nil {
+	f, err := q.find(ctx, d, b.Local)
+	if err == nil && len(f.recipients) > 0 {
 		q.tellBypassed(ctx, d.Name)
 	}
-	return recipients, err
+	return f, err
 }
 
 // atOwnName answers for u%mx@mx as for u@mx, without a second pass: mx is hosted or it has a postmaster at most.
-func (q *query) atOwnName(ctx context.Context, b Bypass) ([]mailbox.Recipient, error) {
+func (q *query) atOwnName(ctx context.Context, b Bypass) (found, error) {
 	d, err := q.resolver.Domain(ctx, b.Domain)
 	if err != nil {
 		return q.notHostedOwnName(ctx, b.Local, err)
@@ -63,89 +63,86 @@ func (q *query) atOwnName(ctx context.Context, b Bypass) ([]mailbox.Recipient, e
 
 // notHostedOwnName answers for a local part at a name of ours for which the directory gave the error: its postmaster is
 // always there, also when the directory is not.
-func (q *query) notHostedOwnName(ctx context.Context, local mailbox.LocalPart, err error) ([]mailbox.Recipient, error) {
+func (q *query) notHostedOwnName(ctx context.Context, local mailbox.LocalPart, err error) (found, error) {
 	switch {
 	case isPostmaster(local):
 		return q.fallback(ctx), nil
 	case errors.Is(err, mailbox.ErrNoDomain):
 		q.say("domain", "the name is our own and no hosted domain: only its postmaster can have mail")
-		return nil, mailbox.ErrNoMailbox
+		return found{}, mailbox.ErrNoMailbox
 	}
 	q.sayUnavailable(err)
-	return nil, err
+	return found{}, err
 }
 
 // plain answers for every address that is no bypass address.
-func (q *query) plain(ctx context.Context) {
-	local, host := q.route.Path.Address.Local, q.route.Path.Address.Domain
-	if host.IsLiteral() { // never hosted
-		q.elsewhere()
+func (q *query) plain(ctx context.Context, a mailbox.Address) {
+	if a.Domain.IsLiteral() { // never hosted
+		q.elsewhere(a)
 		return
 	}
-	d, err := q.resolver.Domain(ctx, host)
+	d, err := q.resolver.Domain(ctx, a.Domain)
 	switch {
 	case err == nil:
 		q.sayHosted(d)
-		q.plainHosted(ctx, d)
-	case q.ownName(host):
-		if q.gateways.folded(local) && !q.gateways.has(host) {
-			q.sayNotGateway()
-			q.finish(nil, ErrNotGateway)
+		q.plainHosted(ctx, d, a)
+	case q.ownName(a.Domain):
+		if q.gateways.folded(a.Local) && !q.gateways.has(a.Domain) {
+			q.sayNotGateway(a)
+			q.finish(found{}, ErrNotGateway)
 			return
 		}
-		q.finish(q.notHostedOwnName(ctx, local, err))
+		q.finish(q.notHostedOwnName(ctx, a.Local, err))
 	case errors.Is(err, mailbox.ErrNoDomain):
-		q.elsewhere()
+		q.elsewhere(a)
 	default:
 		q.sayUnavailable(err)
-		q.finish(nil, err)
+		q.finish(found{}, err)
 	}
 }
 
 // plainHosted answers for a plain address of a hosted domain by the policy of the domain.
-func (q *query) plainHosted(ctx context.Context, d mailbox.Domain) {
-	local := q.route.Path.Address.Local
+func (q *query) plainHosted(ctx context.Context, d mailbox.Domain, a mailbox.Address) {
 	switch d.MX {
 	case mailbox.PolicyLocal:
-		q.finish(q.find(ctx, d, local))
+		q.finish(q.find(ctx, d, a.Local))
 	case mailbox.PolicyExternal:
 		if q.client.Trusted {
 			q.say("policy", "the policy is external, and the client is trusted")
-			q.relay("the external MX of " + d.Name.ASCII())
+			q.relay(a, q.externalHop(d), "the external MX of "+d.Name.ASCII())
 			return
 		}
 		q.say("policy", "the policy is external, but the client is not trusted: only a mailbox here will do")
-		q.finish(q.find(ctx, d, local))
+		q.finish(q.find(ctx, d, a.Local))
 	case mailbox.PolicySplit:
-		recipients, err := q.find(ctx, d, local)
+		f, err := q.find(ctx, d, a.Local)
 		if errors.Is(err, mailbox.ErrNoMailbox) {
 			q.say("policy", "the policy is split: who has no mailbox here may have one with the other half")
-			q.relay("the other half of " + d.Name.ASCII())
+			q.otherHalf(ctx, d, a)
 			return
 		}
-		q.finish(recipients, err)
+		q.finish(f, err)
 	default:
-		q.auto(ctx, d)
+		q.auto(ctx, d, a)
 	}
 }
 
 // auto answers for a plain address as the MX state of its domain says. For a client that is not trusted every state that
 // is known gives the same answer, so that a mailbox that is here need not wait for DNS.
-func (q *query) auto(ctx context.Context, d mailbox.Domain) {
-	local := q.route.Path.Address.Local
+func (q *query) auto(ctx context.Context, d mailbox.Domain, a mailbox.Address) {
 	if q.client.Trusted {
 		state := q.mx.State(ctx, d.Name)
 		q.sayState(d.Name, state)
 		if state.Kind == mx.External {
 			q.say("policy", "the policy is auto, the MX is external, and the client is trusted")
-			q.relay("the external MX of " + d.Name.ASCII())
+			q.relay(a, q.externalHop(d), "the external MX of "+d.Name.ASCII())
 			return
 		}
-		recipients, err := q.find(ctx, d, local)
-		q.finish(recipients, unlessUnknown(state, err))
+		f, err := q.find(ctx, d, a.Local)
+		q.finish(f, unlessUnknown(state, err))
 		return
 	}
-	recipients, err := q.find(ctx, d, local)
+	f, err := q.find(ctx, d, a.Local)
 	switch {
 	case err == nil:
 		if state, told := q.stateSoon(ctx, d.Name); told {
@@ -156,7 +153,7 @@ func (q *query) auto(ctx context.Context, d mailbox.Domain) {
 		q.sayState(d.Name, state)
 		err = unlessUnknown(state, err)
 	}
-	q.finish(recipients, err)
+	q.finish(f, err)
 }
 
 // unlessUnknown makes "no such mailbox" temporary while it is not known whether this is the place to ask for it.
@@ -168,27 +165,26 @@ func unlessUnknown(state mx.State, err error) error {
 }
 
 // elsewhere answers for a plain address whose domain is neither hosted here nor a name of ours.
-func (q *query) elsewhere() {
-	local, host := q.route.Path.Address.Local, q.route.Path.Address.Domain
+func (q *query) elsewhere(a mailbox.Address) {
 	switch {
-	case q.gateways.folded(local) && (host.IsLiteral() || !q.client.Trusted):
-		q.sayNotGateway()
-		q.finish(nil, ErrNotGateway)
+	case q.gateways.folded(a.Local) && (a.Domain.IsLiteral() || !q.client.Trusted):
+		q.sayNotGateway(a)
+		q.finish(found{}, ErrNotGateway)
 	case !q.client.Trusted:
-		q.say("domain", "%s is not hosted here, and the client may not submit mail for elsewhere", host.ASCII())
-		q.finish(nil, ErrRelayDenied)
+		q.say("domain", "%s is not hosted here, and the client may not submit mail for elsewhere", a.Domain.ASCII())
+		q.finish(found{}, ErrRelayDenied)
 	default:
-		q.say("domain", "%s is not hosted here, and the client is trusted", host.ASCII())
-		q.relay("the MX of " + host.ASCII())
+		q.say("domain", "%s is not hosted here, and the client is trusted", a.Domain.ASCII())
+		q.relay(a, q.hopTo(a.Domain), "the MX of "+a.Domain.ASCII())
 	}
 }
 
 // find asks the directory for the mailboxes behind a local part of a hosted domain. A postmaster is always found (RFC
 // 5321 section 4.5.1), unless the directory cannot tell.
-func (q *query) find(ctx context.Context, d mailbox.Domain, local mailbox.LocalPart) ([]mailbox.Recipient, error) {
-	recipients, err := q.ask(ctx, d, local)
+func (q *query) find(ctx context.Context, d mailbox.Domain, local mailbox.LocalPart) (found, error) {
+	f, err := q.ask(ctx, d, local)
 	if err == nil {
-		return recipients, nil
+		return f, nil
 	}
 	if errors.Is(err, mailbox.ErrNoMailbox) {
 		q.say("directory", "no mailbox or alias %s@%s", string(local), d.Name.ASCII())
@@ -200,14 +196,14 @@ func (q *query) find(ctx context.Context, d mailbox.Domain, local mailbox.LocalP
 	if known && isPostmaster(local) {
 		return q.fallback(ctx), nil
 	}
-	return nil, err
+	return found{}, err
 }
 
 // maxDirectorySteps is how many steps of the directory an explanation keeps, however many an alias has.
 const maxDirectorySteps = 20
 
 // ask gives the recipients of a local part as the directory knows them.
-func (q *query) ask(ctx context.Context, d mailbox.Domain, local mailbox.LocalPart) ([]mailbox.Recipient, error) {
+func (q *query) ask(ctx context.Context, d mailbox.Domain, local mailbox.LocalPart) (found, error) {
 	resolution, err := q.resolver.Resolve(ctx, d, local)
 	for i, step := range resolution.Steps {
 		if i == maxDirectorySteps {
@@ -219,31 +215,44 @@ func (q *query) ask(ctx context.Context, d mailbox.Domain, local mailbox.LocalPa
 	switch {
 	case errors.Is(err, mailbox.ErrNoDomain):
 		// The domain was there a moment ago: the directory is changing.
-		return nil, fmt.Errorf("%w: %v", mailbox.ErrUnavailable, err)
+		return found{}, fmt.Errorf("%w: %v", mailbox.ErrUnavailable, err)
 	case err != nil:
-		return nil, err
-	case len(resolution.Recipients) == 0:
-		return nil, fmt.Errorf("%w: the directory resolves %s to nothing", mailbox.ErrUnavailable, d.Name)
+		return found{}, err
+	case len(resolution.Recipients)+len(resolution.Redirects) == 0:
+		return found{}, fmt.Errorf("%w: the directory resolves %s to nothing", mailbox.ErrUnavailable, d.Name)
 	}
+	return q.targets(ctx, resolution)
+}
+
+// targets makes what the directory has for an address.
+func (q *query) targets(ctx context.Context, from mailbox.Resolution) (found, error) {
 	original := mailbox.Printable(q.route.Path.Written)
-	recipients := make([]mailbox.Recipient, len(resolution.Recipients))
-	for i, r := range resolution.Recipients {
-		recipients[i] = mailbox.Recipient{Mailbox: r.Mailbox, Tag: r.Tag, Original: original, Delivered: r.Delivered}
+	f := found{recipients: make([]mailbox.Recipient, len(from.Recipients))}
+	for i, r := range from.Recipients {
+		f.recipients[i] = mailbox.Recipient{Mailbox: r.Mailbox, Tag: r.Tag, Original: original, Delivered: r.Delivered}
 	}
-	return recipients, nil
+	for _, r := range from.Redirects {
+		hop, err := q.hopOf(ctx, r.To.Domain)
+		if err != nil {
+			return found{}, err
+		}
+		q.say("redirect", "%s sends its mail to %s, by %s", r.From.String(), r.To.String(), hop.String())
+		f.outbound = append(f.outbound, Outbound{To: r.To, Hop: hop, Purpose: Redirected, From: r.From, Original: original})
+	}
+	return f, nil
 }
 
 // fallback gives the mailbox that takes mail for a postmaster who has none: the configured one, or the reserved one when
 // there is none or it cannot take mail now.
-func (q *query) fallback(ctx context.Context) []mailbox.Recipient {
+func (q *query) fallback(ctx context.Context) found {
 	if a := q.postmaster; !a.IsNull() {
 		d, err := q.resolver.Domain(ctx, a.Domain)
 		if err == nil {
-			var recipients []mailbox.Recipient
-			if recipients, err = q.ask(ctx, d, a.Local); err == nil {
+			var f found
+			if f, err = q.ask(ctx, d, a.Local); err == nil {
 				q.say("postmaster", "mail to postmaster is always accepted: the configured mailbox %s@%s takes it",
 					string(a.Local), a.Domain.ASCII())
-				return recipients
+				return f
 			}
 		}
 		q.say("postmaster", "the configured mailbox %s@%s cannot take it: %s", string(a.Local), a.Domain.ASCII(),
@@ -251,11 +260,11 @@ func (q *query) fallback(ctx context.Context) []mailbox.Recipient {
 	}
 	q.say("postmaster", "mail to postmaster is always accepted: the fallback postmaster mailbox takes it")
 	address := mailbox.Address{Local: postmaster, Domain: q.hostname}
-	return []mailbox.Recipient{{
+	return found{recipients: []mailbox.Recipient{{
 		Mailbox:   mailbox.Mailbox{Address: address, Site: mailbox.SitePostmaster},
 		Original:  mailbox.Printable(q.route.Path.Written),
 		Delivered: address,
-	}}
+	}}}
 }
 
 func isPostmaster(local mailbox.LocalPart) bool { return local.Fold() == postmaster }

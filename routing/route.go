@@ -24,8 +24,10 @@ var (
 	ErrNested = errors.New("more than one hop in a bypass address")
 	// ErrRelayDenied: a plain address elsewhere, from a client that is not trusted. Final.
 	ErrRelayDenied = errors.New("relay access denied")
-	// ErrCannotRelay: the table says relay, and this version has no queue yet. Temporary.
-	ErrCannotRelay = errors.New("not yet able to relay")
+	// ErrOtherHalf: the other half of a split domain cannot be asked now. Temporary.
+	ErrOtherHalf = errors.New("the other half of the domain cannot be asked now")
+	// ErrReturnOnly: mail for a return address of ours (SRS) that is no report. Final.
+	ErrReturnOnly = errors.New("this address takes reports only")
 	// ErrMXUnknown: the answer depends on an MX state that DNS did not tell. Temporary.
 	ErrMXUnknown = errors.New("MX state unknown")
 )
@@ -44,7 +46,7 @@ type Action string
 // The actions.
 const (
 	Deliver Action = "deliver" // to mailboxes of ours
-	Relay   Action = "relay"   // to a next hop; only plain addresses of trusted clients ever get here
+	Relay   Action = "relay"   // elsewhere; for a client that is not trusted only where the directory says so
 	Refuse  Action = "refuse"  // final
 	Defer   Action = "defer"   // cannot be known or done now
 )

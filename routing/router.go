@@ -36,6 +36,12 @@ type Options struct {
 	// Postmaster is the mailbox for mail to a postmaster that is no mailbox of its domain. When it is null or cannot
 	// take mail, that mail goes to the reserved site [mailbox.SitePostmaster].
 	Postmaster mailbox.Address
+	// Smarthost tells that mail for elsewhere goes to the smarthost, unless a domain says otherwise.
+	Smarthost bool
+	// Verifier asks the other half of split domains. Nil: it cannot be asked, and who might be there is deferred.
+	Verifier Verifier
+	// Returns knows the senders that were rewritten. Nil: none was.
+	Returns Returner
 	// Patience is how long a route waits for an MX state that it only tells about; 0 means [DefaultPatience].
 	Patience time.Duration
 }
@@ -47,6 +53,9 @@ type Router struct {
 	resolver   Resolver
 	mx         MXStates
 	postmaster mailbox.Address
+	smarthost  bool
+	verifier   Verifier
+	returns    Returner
 	patience   time.Duration
 }
 
@@ -64,7 +73,7 @@ func NewRouter(o Options) (*Router, error) {
 	if err != nil {
 		return nil, fmt.Errorf("routing: %w", err)
 	}
-	r := &Router{o.Hostname, gateways, o.Resolver, o.MX, o.Postmaster, o.Patience}
+	r := &Router{o.Hostname, gateways, o.Resolver, o.MX, o.Postmaster, o.Smarthost, o.Verifier, o.Returns, o.Patience}
 	if r.patience == 0 {
 		r.patience = DefaultPatience
 	}
@@ -72,9 +81,13 @@ func NewRouter(o Options) (*Router, error) {
 }
 
 // Route decides where the mail of one recipient goes, for this client. The decision is final for this recipient: Deliver
-// means that a mailbox exists, Refuse that it never will, Defer that it could not be known or done now.
+// means that a mailbox exists, Relay that the mail is taken further, Refuse that it never will be taken, Defer that it
+// could not be known or done now.
 func (r *Router) Route(ctx context.Context, path mailbox.Path, client Client) Route {
-	q := query{Router: r, client: client, route: Route{Path: path, Steps: make([]Step, 0, 6)}}
+	q := query{Router: r, client: client, purpose: Submitted, route: Route{Path: path, Steps: make([]Step, 0, 6)}}
+	if r.returns != nil && path.Address.Domain == r.returns.Domain() && q.returned(ctx) {
+		return q.route
+	}
 	bypass, ok, err := r.gateways.Unfold(path)
 	switch {
 	case path.Address.Domain.IsZero():
@@ -83,38 +96,48 @@ func (r *Router) Route(ctx context.Context, path mailbox.Path, client Client) Ro
 		q.route.Gateway = path.Address.Domain
 		q.say("unfold", "%s at the gateway %s is refused: %s", string(path.Address.Local),
 			path.Address.Domain.ASCII(), err.Error())
-		q.finish(nil, err)
+		q.finish(found{}, err)
 	case ok:
 		q.route.Gateway = bypass.Gateway()
 		q.finish(q.bypass(ctx, bypass))
 	default:
-		q.plain(ctx)
+		q.plain(ctx, path.Address)
 	}
 	return q.route
 }
 
 // ownName tells whether host means this system, be it hosted or not: its mail is never for elsewhere.
 func (r *Router) ownName(host mailbox.DomainName) bool {
-	return host == r.hostname || host == localhost || r.gateways.has(host)
+	return host == r.hostname || host == localhost || r.gateways.has(host) || r.returns != nil && host == r.returns.Domain()
 }
 
 // query is one question to the router, with the route as far as it is known.
 type query struct {
 	*Router
-	client Client
-	route  Route
+	client  Client
+	purpose Purpose // of what is relayed
+	route   Route
 }
 
 func (q *query) say(rule, format string, args ...string) {
 	q.route.Steps = append(q.route.Steps, newStep(rule, format, args...))
 }
 
-// finish ends the query with the mailboxes or with the reason why there are none. It cannot relay.
-func (q *query) finish(recipients []mailbox.Recipient, err error) {
+// found is what the directory has for an address.
+type found struct {
+	recipients []mailbox.Recipient
+	outbound   []Outbound // redirections
+}
+
+// finish ends the query with what the directory has or with the reason why there is nothing. It cannot relay to anything
+// that the directory does not name.
+func (q *query) finish(f found, err error) {
 	q.route.Err = err
 	switch {
+	case err == nil && len(f.recipients) == 0:
+		q.route.Action, q.route.Outbound = Relay, f.outbound
 	case err == nil:
-		q.route.Action, q.route.Recipients = Deliver, recipients
+		q.route.Action, q.route.Recipients, q.route.Outbound = Deliver, f.recipients, f.outbound
 	case final(err):
 		q.route.Action = Refuse
 	default:
@@ -122,17 +145,19 @@ func (q *query) finish(recipients []mailbox.Recipient, err error) {
 	}
 }
 
-// relay ends the query of a plain address that is to go to a next hop.
-func (q *query) relay(next string) {
-	q.say("relay", "it would be relayed to %s; this version cannot relay yet", next)
-	q.route.Action, q.route.Err = Defer, ErrCannotRelay
+// relay ends the query of a plain address that goes to a next hop.
+func (q *query) relay(to mailbox.Address, hop Hop, where string) {
+	q.say("relay", "it is relayed to %s, by %s", where, hop.String())
+	q.route.Action = Relay
+	q.route.Outbound = []Outbound{{To: to, Hop: hop, Purpose: q.purpose, Original: mailbox.Printable(q.route.Path.Written)}}
 }
 
 // final tells whether the answer will stay the same until somebody changes the configuration, the directory or the
 // address. Everything else, and everything unknown, is temporary.
 func final(err error) bool {
 	for _, e := range []error{mailbox.ErrNoMailbox, mailbox.ErrSyntax, mailbox.ErrTooLong, ErrNotHosted,
-		ErrBypassOff, ErrNotServed, ErrNotGateway, ErrNested, ErrRelayDenied} {
+		ErrBypassOff, ErrNotServed, ErrNotGateway, ErrNested, ErrRelayDenied, ErrBackToSource, ErrReturnOnly,
+		ErrBadReturn} {
 		if errors.Is(err, e) {
 			return true
 		}

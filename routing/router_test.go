@@ -19,9 +19,10 @@ var (
 	errDown = errors.New("the database is down")
 )
 
-// want is a decision as a table has it: a mailbox, or why there is none.
+// want is a decision as a table has it: a mailbox, a hop, or why there is neither.
 type want struct {
 	to  string
+	hop string
 	err error
 }
 
@@ -30,6 +31,13 @@ func (w want) check(t *testing.T, route routing.Route) {
 	if w.err != nil {
 		if !errors.Is(route.Err, w.err) || len(route.Recipients) != 0 {
 			t.Errorf("%s, want %v\n%s", route.Short(), w.err, explained(route))
+		}
+		return
+	}
+	if w.hop != "" {
+		if route.Action != routing.Relay || route.Err != nil || len(route.Recipients) != 0 || len(route.Outbound) != 1 ||
+			route.Outbound[0].Hop.String() != w.hop {
+			t.Errorf("%s, want a relay by %s\n%s", route.Short(), w.hop, explained(route))
 		}
 		return
 	}
@@ -51,7 +59,7 @@ func explained(r routing.Route) string {
 func TestDecisions(t *testing.T) {
 	here := want{to: "u@d.test"}
 	no := want{err: mailbox.ErrNoMailbox}
-	relay := want{err: routing.ErrCannotRelay}
+	relay := want{hop: "external:d.test"}
 	unknown := want{err: routing.ErrMXUnknown}
 	for _, c := range []struct {
 		policy                         mailbox.MXPolicy
@@ -84,6 +92,7 @@ func TestDecisions(t *testing.T) {
 				Gateways: []routing.Gateway{{Host: name("mx.test"), Sites: everySite}},
 				Resolver: resolver(d),
 				MX:       states{name("d.test"): {Kind: c.kind}},
+				Verifier: answers{},
 			})
 			for _, q := range []struct {
 				path   string
@@ -112,7 +121,7 @@ func TestActions(t *testing.T) {
 		"u%exemple.org@mx.host.test":      routing.Deliver,
 		"nobody%exemple.org@mx.host.test": routing.Refuse,
 		"u%x.test@mx.host.test":           routing.Refuse,
-		"u@x.test":                        routing.Defer,
+		"u@x.test":                        routing.Relay,
 	} {
 		if route := r.Route(context.Background(), forward(t, path), trusted); route.Action != action {
 			t.Errorf("%s: %s, want %s", path, route.Short(), action)

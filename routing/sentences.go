@@ -82,8 +82,7 @@ func (q *query) sayUnavailable(err error) {
 	q.say("directory", "it cannot answer now: %s", err.Error())
 }
 
-func (q *query) sayNotGateway() {
-	address := q.route.Path.Address
+func (q *query) sayNotGateway(address mailbox.Address) {
 	q.say("gateway", "%s is no gateway, so %s there is no bypass address of ours", address.Domain.ASCII(),
 		string(address.Local))
 }

@@ -67,8 +67,10 @@ var table = []row{
 	{routing.ErrNotGateway, 550, [3]int{5, 7, 1}, "not a gateway of ours: a bypass address needs its exact name"},
 	{routing.ErrNested, 550, [3]int{5, 7, 1}, "a bypass address has one hop only"},
 	{routing.ErrRelayDenied, 550, [3]int{5, 7, 1}, "relay access denied: the domain is not hosted here"},
-	{routing.ErrCannotRelay, 450, [3]int{4, 4, 0}, "not yet able to relay: " +
-		"to reach a mailbox here use its bypass address"},
+	{routing.ErrOtherHalf, 450, [3]int{4, 4, 0}, "the other half of the domain cannot be asked now, try again later"},
+	{routing.ErrBackToSource, 554, [3]int{5, 4, 6}, "mail loop: the mail would go back to the network that it came from"},
+	{routing.ErrReturnOnly, 550, [3]int{5, 7, 1}, "this address takes reports only"},
+	{routing.ErrBadReturn, 550, [3]int{5, 7, 1}, "this return address is forged or too old"},
 	{routing.ErrMXUnknown, 451, [3]int{4, 4, 3}, "the MX records of the domain cannot be looked up now, try again later"},
 
 	// Mailboxes.

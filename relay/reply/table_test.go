@@ -36,14 +36,17 @@ var want = map[string]struct {
 	"mailbox.ErrTooBig":      {mailbox.ErrTooBig, "552 5.3.4"},
 	"mailbox.ErrInDoubt":     {mailbox.ErrInDoubt, "451 4.4.2"},
 
-	"routing.ErrNotHosted":   {routing.ErrNotHosted, "550 5.7.1"},
-	"routing.ErrBypassOff":   {routing.ErrBypassOff, "550 5.7.1"},
-	"routing.ErrNotServed":   {routing.ErrNotServed, "550 5.7.1"},
-	"routing.ErrNotGateway":  {routing.ErrNotGateway, "550 5.7.1"},
-	"routing.ErrNested":      {routing.ErrNested, "550 5.7.1"},
-	"routing.ErrRelayDenied": {routing.ErrRelayDenied, "550 5.7.1"},
-	"routing.ErrCannotRelay": {routing.ErrCannotRelay, "450 4.4.0"},
-	"routing.ErrMXUnknown":   {routing.ErrMXUnknown, "451 4.4.3"},
+	"routing.ErrNotHosted":    {routing.ErrNotHosted, "550 5.7.1"},
+	"routing.ErrBypassOff":    {routing.ErrBypassOff, "550 5.7.1"},
+	"routing.ErrNotServed":    {routing.ErrNotServed, "550 5.7.1"},
+	"routing.ErrNotGateway":   {routing.ErrNotGateway, "550 5.7.1"},
+	"routing.ErrNested":       {routing.ErrNested, "550 5.7.1"},
+	"routing.ErrRelayDenied":  {routing.ErrRelayDenied, "550 5.7.1"},
+	"routing.ErrOtherHalf":    {routing.ErrOtherHalf, "450 4.4.0"},
+	"routing.ErrBackToSource": {routing.ErrBackToSource, "554 5.4.6"},
+	"routing.ErrReturnOnly":   {routing.ErrReturnOnly, "550 5.7.1"},
+	"routing.ErrBadReturn":    {routing.ErrBadReturn, "550 5.7.1"},
+	"routing.ErrMXUnknown":    {routing.ErrMXUnknown, "451 4.4.3"},
 
 	"spool.ErrBusy":   {spool.ErrBusy, "452 4.3.1"},
 	"spool.ErrTooBig": {spool.ErrTooBig, "552 5.3.4"},
@@ -98,6 +101,9 @@ func TestEveryErrorHasARow(t *testing.T) {
 		"mailbox": "../../mailbox", "routing": "../../routing", "spool": "../spool", "reply": ".",
 	} {
 		for _, name := range exportedErrors(t, dir) {
+			if name == "ErrNotRewritten" { // a "no" between two parts, which no client sees
+				continue
+			}
 			found++
 			w, ok := want[pkg+"."+name]
 			if !ok {
