@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,19 +15,17 @@ type Exim struct {
 	Addr string
 }
 
-// EximBinary finds Exim: an installed one, or the one that peers.sh unpacked, because Debian's Exim and Debian's
-// Postfix cannot be installed together.
-func EximBinary() (string, error) {
+// unpacked is the folder into which peers.sh unpacked a program that cannot be installed together with Debian's Postfix.
+func unpacked(name string) (string, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		return "", err
 	}
-	for _, f := range []string{filepath.Join(cache, "mxbypass", "exim", "usr", "sbin", "exim4"), "/usr/sbin/exim4"} {
-		if _, err := os.Stat(f); err == nil {
-			return f, nil
-		}
+	dir := filepath.Join(cache, "mxbypass", name)
+	if _, err := os.Stat(dir); err != nil {
+		return "", fmt.Errorf("%w: run integration/peers.sh", err)
 	}
-	return "", errors.New("no Exim: run integration/peers.sh")
+	return dir, nil
 }
 
 const eximHead = `primary_hostname = exim.test
@@ -51,7 +48,7 @@ recipient_unqualified_hosts =
 // StartExim runs a private Exim with the given configuration behind our main settings; it needs root, as Exim does. The
 // configuration is everything from further main settings to the transports.
 func StartExim(dir, config string) (*Exim, error) {
-	bin, err := EximBinary()
+	debian, err := unpacked("exim")
 	if err != nil {
 		return nil, err
 	}
@@ -71,11 +68,11 @@ func StartExim(dir, config string) (*Exim, error) {
 		return nil, err
 	}
 	// It gives up root and starts itself again: from a place that everybody may reach.
-	program, err := os.ReadFile(bin)
+	program, err := os.ReadFile(filepath.Join(debian, "usr", "sbin", "exim4"))
 	if err != nil {
 		return nil, err
 	}
-	bin = filepath.Join(dir, "exim4")
+	bin := filepath.Join(dir, "exim4")
 	if err := os.WriteFile(bin, program, 0o755); err != nil {
 		return nil, err
 	}
@@ -85,17 +82,11 @@ func StartExim(dir, config string) (*Exim, error) {
 	}
 	// Debian's Exim will not start without the user and the group that its package makes. The instance gets them in a
 	// mount namespace of its own, so that the machine's own lists stay as they are.
-	for name, line := range map[string]string{
+	if err := withUsers(dir, map[string]string{
 		"passwd": "Debian-exim:x:8:8::/nonexistent:/usr/sbin/nologin\n",
 		"group":  "Debian-exim:x:8:\n",
-	} {
-		old, err := os.ReadFile(filepath.Join("/etc", name))
-		if err != nil {
-			return nil, err
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), append(old, line...), 0o644); err != nil {
-			return nil, err
-		}
+	}); err != nil {
+		return nil, err
 	}
 	cmd := exec.Command("/bin/sh", "-c", `mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/group" /etc/group &&
 		shift && exec "$@"`, "sh", dir, bin, "-C", conf, "-bdf", "-q1m")
@@ -109,6 +100,20 @@ func StartExim(dir, config string) (*Exim, error) {
 		return nil, err
 	}
 	return &Exim{Process: p, Dir: dir, Addr: addr}, nil
+}
+
+// withUsers writes the machine's lists of users and groups into a folder, with lines added to them.
+func withUsers(dir string, lines map[string]string) error {
+	for name, line := range lines {
+		old, err := os.ReadFile(filepath.Join("/etc", name))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), append(old, line...), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Log is what the instance has logged.
