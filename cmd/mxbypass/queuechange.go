@@ -47,7 +47,7 @@ func (a *app) queueHold() *cobra.Command {
 	}, &cobra.Command{
 		Use:   "hold [ID…]",
 		Short: "Keep mail from being tried, until it is released",
-		Long: "Keep mail from being tried, and from being given up, until it is released. What is being tried now comes to the\n" +
+		Long: "Keep mail from being tried or given up until it is released. What is being tried now comes to the\n" +
 			"end of that attempt.",
 	})
 }

@@ -101,8 +101,11 @@ const listHeader = "ID                          Age     Size        Sender\n" +
 
 // listedMessage gives the lines of a message in the list.
 func listedMessage(m queuedMessage, now time.Time) string {
-	lines := []string{fmt.Sprintf("%-26s  %-6s  %-10s  %s", shownID(m.ID), span(now.Sub(m.Created)), octets(m.Size),
-		m.Reverse)}
+	age := "-" // the row of the message is lost
+	if !m.Created.IsZero() {
+		age = span(now.Sub(m.Created))
+	}
+	lines := []string{fmt.Sprintf("%-26s  %-6s  %-10s  %s", shownID(m.ID), age, octets(m.Size), m.Reverse)}
 	for _, r := range m.Recipients {
 		lines = append(lines, fmt.Sprintf("    %-11s  %-23s  %s", r.State, whenNext(r, now), r.To))
 		if failure := lastFailure(r); failure != nil {

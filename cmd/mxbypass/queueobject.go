@@ -11,7 +11,7 @@ import (
 // queuedObject is a message of the queue in JSON.
 type queuedObject struct {
 	ID         string            `json:"id"`
-	Queued     time.Time         `json:"queued"`
+	Queued     time.Time         `json:"queued,omitzero"`
 	Size       int64             `json:"size"`   // octets
 	Sender     string            `json:"sender"` // "<>": none
 	SMTPUTF8   bool              `json:"smtputf8,omitempty"`
@@ -36,7 +36,7 @@ type recipientObject struct {
 	Attempts    int            `json:"attempts"`
 	InDoubt     bool           `json:"in_doubt,omitempty"` // it may have been delivered
 	Notice      time.Time      `json:"notice,omitzero"`    // when the sender is told that it takes long
-	Expires     time.Time      `json:"expires"`
+	Expires     time.Time      `json:"expires,omitzero"`
 	Failure     *failureObject `json:"failure,omitempty"`             // the last one of this recipient
 	Common      *failureObject `json:"destination_failure,omitempty"` // of its destination, since it worked last
 }
@@ -53,7 +53,7 @@ type failureObject struct {
 
 func newQueuedObject(m queuedMessage) queuedObject {
 	o := queuedObject{
-		ID: mailbox.Printable(m.ID), Queued: m.Created.UTC(), Size: m.Size, Sender: senderText(m.Reverse), SMTPUTF8: m.UTF8,
+		ID: mailbox.Printable(m.ID), Queued: utc(m.Created), Size: m.Size, Sender: senderText(m.Reverse), SMTPUTF8: m.UTF8,
 		EightBit: m.EightBit, EnvelopeID: m.EnvelopeID, Return: m.Return,
 	}
 	for _, r := range m.Recipients {

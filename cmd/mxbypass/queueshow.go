@@ -75,7 +75,7 @@ func (f *fields) add(name, value string) {
 // shownMessage gives all that is known of a message, for people. Nothing is cut off.
 func shownMessage(m queuedMessage, now time.Time) string {
 	f := &fields{indent: "  "}
-	fmt.Fprintf(f, "%s\n", shownID(m.ID))
+	f.WriteString(shownID(m.ID) + "\n")
 	f.add("sender", m.Reverse.String())
 	f.add("queued", fmt.Sprintf("%s, %s ago", localTime(m.Created), span(now.Sub(m.Created))))
 	f.add("size", fmt.Sprintf("%d octets", m.Size))

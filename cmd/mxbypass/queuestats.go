@@ -49,7 +49,7 @@ type destinationObject struct {
 	Destination string    `json:"destination"`
 	Recipients  int64     `json:"recipients"`
 	Oldest      time.Time `json:"oldest,omitzero"`
-	Failures    int       `json:"failures"` // in a row, of the whole destination
+	Failures    int       `json:"failures"`      // in a row, of the whole destination
 	Next        time.Time `json:"next,omitzero"` // after failures
 	Reason      string    `json:"reason,omitempty"`
 }

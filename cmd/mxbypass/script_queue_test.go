@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"database/sql"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -123,3 +125,12 @@ type queuedText []byte
 func (t queuedText) Size() int64          { return int64(len(t)) }
 func (t queuedText) Buffers() [][]byte    { return [][]byte{t} }
 func (t queuedText) NewReader() io.Reader { return bytes.NewReader(t) }
+
+// scriptSQL changes a database behind the back of its owner.
+func scriptSQL(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 2, "sql FILE STATEMENT")
+	db, err := sql.Open("sqlite", ts.MkAbs(args[0]))
+	ts.Check(err)
+	_, err = db.ExecContext(context.Background(), args[1])
+	ts.Check(errors.Join(err, db.Close()))
+}

@@ -28,6 +28,7 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"mxbypass": m
 //	                    "!: " lines are run by the shell in between
 //	appears RE FILE     waits until the file matches
 //	queue FILE          makes a queue with some mail in it; see there
+//	sql FILE STATEMENT  changes an SQLite database
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -35,7 +36,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"port": scriptPort, "expand": scriptExpand, "dns": scriptDNS, "smtp": scriptSMTP, "appears": scriptAppears,
-			"queue": scriptQueue,
+			"queue": scriptQueue, "sql": scriptSQL,
 		},
 	})
 }
