@@ -21,7 +21,7 @@ var (
 	hostWords  = []string{"d.test", "sub.d.test", "mx.test", "vps.test", "own.test", "x.test", "localhost", "xn--tda.test"}
 	hostForms  = append([]string{"srs.test", "MX.Test.", "D.TEST", "ü.test", "[127.0.0.1]", "[IPv6:::1]", "mx.test.d.test"}, hostWords...)
 	localWords = []string{"u", "v", "postmaster", "info", "loop", "ü", "u+tag", "U", "d.test!u", "u=d.test", "a.b", "-",
-		"return", "return=u=x.test", "return=u=d.test", "return=return=u=x.test"}
+		"return", "return=u=x.test", "return=u=d.test", "return=v!u=d.test", "return=return=u=x.test"}
 	siteWords  = []string{"cloud", "vps"}
 	separators = []string{"%", "=", "#"}
 	policies   = []mailbox.MXPolicy{mailbox.PolicyAuto, mailbox.PolicyLocal, mailbox.PolicyExternal, mailbox.PolicySplit}
@@ -30,13 +30,26 @@ var (
 
 var externals = []mailbox.External{{}, {MX: true}, {Host: mailbox.NextHop{Host: mailbox.MustDomainName("half.test"), Port: 25}}}
 
-// drawnAnswers is the other half of every split domain, which answers as the dice say.
-type drawnAnswers struct{ t *rapid.T }
+// drawnAnswers is the other half of every split domain, which answers as the dice say. It keeps to what it said.
+type drawnAnswers struct {
+	t    *rapid.T
+	said map[routing.Probe]error
+}
 
-func (d drawnAnswers) Verify(context.Context, routing.Probe) error {
-	return rapid.SampledFrom([]error{nil, nil, routing.ErrBackToSource, errDown,
+func (d drawnAnswers) Verify(_ context.Context, p routing.Probe) error {
+	if err, ok := d.said[p]; ok {
+		return err
+	}
+	d.said[p] = rapid.SampledFrom([]error{nil, nil, routing.ErrBackToSource, errDown,
 		&mailbox.RemoteError{Code: 550, Enhanced: [3]int{5, 1, 1}, Command: "RCPT"},
 		&mailbox.RemoteError{Code: 450, Command: "RCPT"}}).Draw(d.t, "answer of the other half")
+	return d.said[p]
+}
+
+// says tells whether it was asked, and takes the mail.
+func (d drawnAnswers) says(p routing.Probe) bool {
+	err, asked := d.said[p]
+	return asked && err == nil
 }
 
 // returns knows return addresses that are written "return=LOCAL=DOMAIN"; "return" alone is a forged one.
@@ -118,7 +131,7 @@ func drawWorld(t *rapid.T) (routing.Options, *directory) {
 	o.MX = dns
 	o.Smarthost = rapid.Bool().Draw(t, "smarthost")
 	if rapid.IntRange(0, 3).Draw(t, "verifier") > 0 {
-		o.Verifier = drawnAnswers{t}
+		o.Verifier = drawnAnswers{t, map[routing.Probe]error{}}
 	}
 	if rapid.Bool().Draw(t, "returns") {
 		o.Returns = returns{name(rapid.SampledFrom([]string{"srs.test", "mx.test", "d.test"}).Draw(t, "return domain"))}
@@ -204,10 +217,10 @@ func checkWorld(t *rapid.T, outcomes map[string]int) {
 			continue
 		}
 		route := r.Route(context.Background(), path, client)
-		_, bypass, unfolding := gateways.Unfold(path)
-		back := o.Returns != nil && path.Address.Domain == o.Returns.Domain() && strings.HasPrefix(string(path.Address.Local), "return")
+		home, back := whoseReturn(o, path.Address)
+		_, bypass, unfolding := gateways.Unfold(mailbox.Path{Address: home})
+		checkGuarantee(t, route, d, o, client, bypass || unfolding != nil)
 		bypass = bypass && !back
-		checkGuarantee(t, route, d, o, client, bypass || unfolding != nil && !back)
 		kind := "plain "
 		if bypass {
 			kind = "bypass "
@@ -218,6 +231,18 @@ func checkWorld(t *rapid.T, outcomes map[string]int) {
 		}
 		outcomes[kind+string(route.Action)+" "+route.Explanation().Reason]++
 	}
+}
+
+// whoseReturn gives whom a return address stands for; other addresses, and bad return addresses, stand for themselves.
+func whoseReturn(o routing.Options, a mailbox.Address) (home mailbox.Address, back bool) {
+	if o.Returns == nil || a.Domain != o.Returns.Domain() {
+		return a, false
+	}
+	home, err := o.Returns.Reverse(a.Local)
+	if err != nil {
+		home = a
+	}
+	return home, !errors.Is(err, routing.ErrNotRewritten)
 }
 
 func checkGuarantee(t *rapid.T, route routing.Route, d *directory, o routing.Options, client routing.Client, bypass bool) {
@@ -269,9 +294,12 @@ func entitled(out routing.Outbound, route routing.Route, d *directory, o routing
 		}
 		return ""
 	case routing.OtherHalf:
-		if d.domains[asked.Domain].MX != mailbox.PolicySplit || out.To != asked || o.Verifier == nil ||
-			out.Hop.Kind == routing.HopSmarthost {
-			return "no other half"
+		if d.domains[asked.Domain].MX != mailbox.PolicySplit || out.To != asked || out.Hop.Kind == routing.HopSmarthost ||
+			!o.Verifier.(drawnAnswers).says(routing.Probe{To: out.To, Hop: out.Hop}) {
+			return "no other half that takes it"
+		}
+		if strings.ContainsAny(string(asked.Local), "%!") {
+			return "a route for the other half to follow"
 		}
 	case routing.ReturnHome:
 		home, err := o.Returns.Reverse(asked.Local)

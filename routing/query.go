@@ -11,8 +11,8 @@ import (
 )
 
 // noDomain answers for an address without a domain, which only <Postmaster> has (RFC 5321 section 4.5.1).
-func (q *query) noDomain(ctx context.Context) (found, error) {
-	if !isPostmaster(q.route.Path.Address.Local) {
+func (q *query) noDomain(ctx context.Context, local mailbox.LocalPart) (found, error) {
+	if !isPostmaster(local) {
 		return found{}, fmt.Errorf("%w: no domain", mailbox.ErrSyntax)
 	}
 	return q.fallback(ctx), nil
@@ -20,8 +20,8 @@ func (q *query) noDomain(ctx context.Context) (found, error) {
 
 // bypass answers for a bypass address, the same for every client. Like everything that it asks, it can answer with
 // mailboxes of the directory or with the reason why there are none, and with nothing else.
-func (q *query) bypass(ctx context.Context, b Bypass) (found, error) {
-	folded := string(q.route.Path.Address.Local)
+func (q *query) bypass(ctx context.Context, b Bypass, written mailbox.LocalPart) (found, error) {
+	folded := string(written)
 	q.say("unfold", "the last %s splits %s into mailbox %s@%s at gateway %s", folded[len(b.Local):len(b.Local)+1], folded,
 		string(b.Local), b.Domain.ASCII(), b.Gateway().ASCII())
 	if b.AtGateway() {
@@ -108,8 +108,8 @@ func (q *query) plainHosted(ctx context.Context, d mailbox.Domain, a mailbox.Add
 		q.finish(q.find(ctx, d, a.Local))
 	case mailbox.PolicyExternal:
 		if q.client.Trusted {
-			q.say("policy", "the policy is external, and the client is trusted")
-			q.relay(a, q.externalHop(d), "the external MX of "+d.Name.ASCII())
+			q.say("policy", "the policy is external, and %s", q.entitlement())
+			q.relayExternal(a, d)
 			return
 		}
 		q.say("policy", "the policy is external, but the client is not trusted: only a mailbox here will do")
@@ -134,8 +134,8 @@ func (q *query) auto(ctx context.Context, d mailbox.Domain, a mailbox.Address) {
 		state := q.mx.State(ctx, d.Name)
 		q.sayState(d.Name, state)
 		if state.Kind == mx.External {
-			q.say("policy", "the policy is auto, the MX is external, and the client is trusted")
-			q.relay(a, q.externalHop(d), "the external MX of "+d.Name.ASCII())
+			q.say("policy", "the policy is auto, the MX is external, and %s", q.entitlement())
+			q.relayExternal(a, d)
 			return
 		}
 		f, err := q.find(ctx, d, a.Local)
@@ -174,8 +174,8 @@ func (q *query) elsewhere(a mailbox.Address) {
 		q.say("domain", "%s is not hosted here, and the client may not submit mail for elsewhere", a.Domain.ASCII())
 		q.finish(found{}, ErrRelayDenied)
 	default:
-		q.say("domain", "%s is not hosted here, and the client is trusted", a.Domain.ASCII())
-		q.relay(a, q.hopTo(a.Domain), "the MX of "+a.Domain.ASCII())
+		q.say("domain", "%s is not hosted here, and %s", a.Domain.ASCII(), q.entitlement())
+		q.relay(a, q.hopTo(a.Domain))
 	}
 }
 
@@ -231,12 +231,18 @@ func (q *query) targets(ctx context.Context, from mailbox.Resolution) (found, er
 	for i, r := range from.Recipients {
 		f.recipients[i] = mailbox.Recipient{Mailbox: r.Mailbox, Tag: r.Tag, Original: original, Delivered: r.Delivered}
 	}
-	for _, r := range from.Redirects {
-		hop, err := q.hopOf(ctx, r.To.Domain)
+	for i, r := range from.Redirects {
+		hop, err := q.redirectHop(ctx, r.To)
 		if err != nil {
+			q.say("redirect", "%s cannot send its mail to %s now: %s", r.From.String(), r.To.String(), err.Error())
 			return found{}, err
 		}
-		q.say("redirect", "%s sends its mail to %s, by %s", r.From.String(), r.To.String(), hop.String())
+		switch {
+		case i < maxDirectorySteps:
+			q.say("redirect", "%s sends its mail to %s, by %s", r.From.String(), r.To.String(), hop.String())
+		case i == maxDirectorySteps:
+			q.say("redirect", "… and to %s addresses more", strconv.Itoa(len(from.Redirects)-i))
+		}
 		f.outbound = append(f.outbound, Outbound{To: r.To, Hop: hop, Purpose: Redirected, From: r.From, Original: original})
 	}
 	return f, nil

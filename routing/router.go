@@ -77,6 +77,11 @@ func NewRouter(o Options) (*Router, error) {
 	if r.patience == 0 {
 		r.patience = DefaultPatience
 	}
+	if r.returns != nil {
+		if d := r.returns.Domain(); d.IsZero() || d.IsLiteral() {
+			return nil, errors.New("routing: the domain of rewritten senders must be a name")
+		}
+	}
 	return r, nil
 }
 
@@ -88,21 +93,7 @@ func (r *Router) Route(ctx context.Context, path mailbox.Path, client Client) Ro
 	if r.returns != nil && path.Address.Domain == r.returns.Domain() && q.returned(ctx) {
 		return q.route
 	}
-	bypass, ok, err := r.gateways.Unfold(path)
-	switch {
-	case path.Address.Domain.IsZero():
-		q.finish(q.noDomain(ctx))
-	case err != nil:
-		q.route.Gateway = path.Address.Domain
-		q.say("unfold", "%s at the gateway %s is refused: %s", string(path.Address.Local),
-			path.Address.Domain.ASCII(), err.Error())
-		q.finish(found{}, err)
-	case ok:
-		q.route.Gateway = bypass.Gateway()
-		q.finish(q.bypass(ctx, bypass))
-	default:
-		q.plain(ctx, path.Address)
-	}
+	q.decide(ctx, path.Address)
 	return q.route
 }
 
@@ -146,10 +137,28 @@ func (q *query) finish(f found, err error) {
 }
 
 // relay ends the query of a plain address that goes to a next hop.
-func (q *query) relay(to mailbox.Address, hop Hop, where string) {
-	q.say("relay", "it is relayed to %s, by %s", where, hop.String())
+func (q *query) relay(to mailbox.Address, hop Hop) {
+	q.sayRelayed(hop)
 	q.route.Action = Relay
 	q.route.Outbound = []Outbound{{To: to, Hop: hop, Purpose: q.purpose, Original: mailbox.Printable(q.route.Path.Written)}}
+}
+
+// decide answers for an address: the one that was asked, or the sender that it stands for.
+func (q *query) decide(ctx context.Context, a mailbox.Address) {
+	bypass, ok, err := q.gateways.Unfold(mailbox.Path{Address: a})
+	switch {
+	case a.Domain.IsZero():
+		q.finish(q.noDomain(ctx, a.Local))
+	case err != nil:
+		q.route.Gateway = a.Domain
+		q.say("unfold", "%s at the gateway %s is refused: %s", string(a.Local), a.Domain.ASCII(), err.Error())
+		q.finish(found{}, err)
+	case ok:
+		q.route.Gateway = bypass.Gateway()
+		q.finish(q.bypass(ctx, bypass, a.Local))
+	default:
+		q.plain(ctx, a)
+	}
 }
 
 // final tells whether the answer will stay the same until somebody changes the configuration, the directory or the

@@ -86,3 +86,25 @@ func (q *query) sayNotGateway(address mailbox.Address) {
 	q.say("gateway", "%s is no gateway, so %s there is no bypass address of ours", address.Domain.ASCII(),
 		string(address.Local))
 }
+
+// entitlement says why mail may leave.
+func (q *query) entitlement() string {
+	if q.purpose == ReturnHome {
+		return "a report goes home"
+	}
+	return "the client is trusted"
+}
+
+func (q *query) sayRelayed(hop Hop) {
+	switch hop.Kind {
+	case HopMX:
+		q.say("relay", "it goes to the MX of %s", hop.Domain.ASCII())
+	case HopExternal:
+		q.say("relay", "it goes to the MX of %s, without the hosts that are ours", hop.Domain.ASCII())
+	case HopServer:
+		q.say("relay", "it goes to the server %s", hop.Server.String())
+	case HopSmarthost:
+		q.say("relay", "it goes to the smarthost")
+	case HopNone:
+	}
+}

@@ -165,7 +165,7 @@ func (a *app) demoTour(ctx context.Context, c *configs.Config, dir string) error
 	}
 
 	a.heading("Why it goes there (mxbypass route)")
-	route, err := a.findRoute(ctx, c, demoAddress, routing.Client{})
+	route, err := a.findRoute(ctx, c, demoAddress, routing.Client{}, false)
 	if err == nil {
 		err = routing.Explain(a.out, route)
 	}

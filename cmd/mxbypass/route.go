@@ -17,8 +17,8 @@ import (
 )
 
 type routeFlags struct {
-	client, from string
-	asJSON       bool
+	client, from   string
+	verify, asJSON bool
 }
 
 func (a *app) routeCommand() *cobra.Command {
@@ -26,16 +26,20 @@ func (a *app) routeCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "route ADDRESS",
 		Short: "Explain where mail for an address would go, step by step",
-		Long: "Explain where mail for an address would go, step by step. Nothing is sent.\n\n" +
+		Long: "Explain where mail for an address would go, step by step. Nothing is sent. Who has no mailbox here may have\n" +
+			"one with the other half of a split domain: that one is really asked only with --verify, by a connection to it;\n" +
+			"without, the answer is taken to be yes.\n\n" +
 			"The exit code is 0 when it would be delivered or relayed, 1 when it would be refused, 75 when that could\n" +
 			"not be known or done now.",
 		Example: "  mxbypass route foobar%exemple.org@mx.host.test\n" +
-			"  mxbypass route someone@elsewhere.example --client 192.0.2.1",
+			"  mxbypass route someone@elsewhere.example --client 192.0.2.1\n" +
+			"  mxbypass route someone@split.example --verify",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.route(cmd.Context(), args[0], f) },
 	}
 	c.Flags().StringVar(&f.client, "client", "", "IP `address` of the client that asks (default: one that is not trusted)")
-	c.Flags().StringVar(&f.from, "from", "", "reverse-path: checked, and shown; no route depends on it")
+	c.Flags().StringVar(&f.from, "from", "", "reverse-path, an `address` or <>: rewritten senders take reports only, which have <>")
+	c.Flags().BoolVar(&f.verify, "verify", false, "ask the other half of a split domain")
 	c.Flags().BoolVar(&f.asJSON, "json", false, "for machines")
 	return c
 }
@@ -55,14 +59,14 @@ func (a *app) route(ctx context.Context, address string, f routeFlags) error {
 		return err
 	}
 	answer := routeAnswer{}
+	client := routing.Client{}
 	if f.from != "" {
 		from, err := mailbox.ParseReversePath(unbracket(f.from), true)
 		if err != nil {
 			return exit(exitData, fmt.Errorf("--from %s: %w", f.from, err))
 		}
-		answer.From = from.Address.String()
+		answer.From, client.NullSender = from.Address.String(), from.Address.IsNull()
 	}
-	client := routing.Client{}
 	if f.client != "" {
 		if client.Addr, err = netip.ParseAddr(f.client); err != nil {
 			return exit(exitUsage, fmt.Errorf("--client %s: want an IP address", f.client))
@@ -71,7 +75,7 @@ func (a *app) route(ctx context.Context, address string, f routeFlags) error {
 		client.Trusted = trusted(c.Clients.TrustedNetworks, client.Addr)
 		answer.Client, answer.Trusted = client.Addr.String(), client.Trusted
 	}
-	route, err := a.findRoute(ctx, c, address, client)
+	route, err := a.findRoute(ctx, c, address, client, f.verify)
 	if err != nil {
 		return err
 	}
@@ -97,8 +101,8 @@ func (a *app) route(ctx context.Context, address string, f routeFlags) error {
 }
 
 // findRoute asks a router of its own. The person who asks waits for DNS as long as it takes, also when the route does
-// not depend on it.
-func (a *app) findRoute(ctx context.Context, c *configs.Config, address string, client routing.Client) (
+// not depend on it. The other half of a split domain is asked only when verify says so.
+func (a *app) findRoute(ctx context.Context, c *configs.Config, address string, client routing.Client, verify bool) (
 	r routing.Route, err error,
 ) {
 	path, err := mailbox.ParsePath(unbracket(address), true)
@@ -116,6 +120,9 @@ func (a *app) findRoute(ctx context.Context, c *configs.Config, address string, 
 	router, err := openRouter(ctx, c, hostname, &mxCaches{}, c.DNS.Timeout.Std(), log, &opened)
 	if err != nil {
 		return r, exit(exitConfig, err)
+	}
+	if !verify {
+		router = router.Presuming()
 	}
 	return router.Route(ctx, path, client), nil
 }
