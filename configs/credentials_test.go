@@ -156,10 +156,10 @@ func TestCredentialsMissing(t *testing.T) {
 func TestProblem(t *testing.T) {
 	c, _ := withFiles(t)
 	for key, want := range map[string]string{
-		"relay.smarthost":    `x.toml:12:13: key "relay.smarthost": "mail.host.test" does not exist`,
-		"relay.srs_max_age":  `x.toml:11:2: key "relay.srs_max_age": "mail.host.test" does not exist`,
-		"queue.retry_first":  `x.toml:1:1: key "queue.retry_first": "mail.host.test" does not exist`,
-		"listener[0].addres": `x.toml:2:3: key "listener.addres": "mail.host.test" does not exist`,
+		"relay.smarthost":      `x.toml:12:13: key "relay.smarthost": "mail.host.test" does not exist`,
+		"relay.srs_max_age":    `x.toml:11:2: key "relay.srs_max_age": "mail.host.test" does not exist`,
+		"queue.retry_first":    `x.toml:1:1: key "queue.retry_first": "mail.host.test" does not exist`,
+		"listener[0].protocol": `x.toml:2:3: key "listener.protocol": "mail.host.test" does not exist`,
 	} {
 		if got := c.Problem(key, "%q does not exist", "mail.host.test").Error(); got != want {
 			t.Errorf("%s, want %s", got, want)

@@ -71,7 +71,7 @@ type Queue struct {
 
 	Connections               int      `toml:"connections"`                 // to servers, in all
 	ConnectionsPerDestination int      `toml:"connections_per_destination"` // at most
-	FirstConnections          int      `toml:"first_connections"`           // to a destination, before it has shown what it takes
+	FirstConnections          int      `toml:"first_connections"`           // per destination, to begin with
 	RecipientsPerMessage      int      `toml:"recipients_per_message"`      // of one transaction
 	ConnectTimeout            Duration `toml:"connect_timeout"`
 	IdleLimit                 Duration `toml:"idle_limit"` // how long an unused connection is kept

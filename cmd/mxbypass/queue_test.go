@@ -70,7 +70,9 @@ func TestFailureWords(t *testing.T) {
 
 // The failure that is shown is the newer one, and the next attempt the later one.
 func TestListedDestination(t *testing.T) {
-	at := func(minutes int) time.Time { return time.Unix(1_800_000_000, 0).Add(time.Duration(minutes) * time.Minute) }
+	at := func(minutes int) time.Time {
+		return time.Unix(1_800_000_000, 0).Add(time.Duration(minutes) * time.Minute)
+	}
 	early, late := &queue.Attempt{Time: at(1)}, &queue.Attempt{Time: at(2)}
 	for _, tt := range []struct{ own, common, want *queue.Attempt }{
 		{nil, nil, nil}, {early, nil, early}, {nil, early, early}, {early, late, late}, {late, early, late},

@@ -47,8 +47,8 @@ func (a *app) queueHold() *cobra.Command {
 	}, &cobra.Command{
 		Use:   "hold [ID…]",
 		Short: "Keep mail from being tried, until it is released",
-		Long: "Keep mail from being tried or given up until it is released. What is being tried now comes to the\n" +
-			"end of that attempt.",
+		Long: "Keep mail from being tried or given up until it is released. What is being tried now comes to the end of\n" +
+			"that attempt.",
 	})
 }
 
@@ -79,8 +79,8 @@ func (a *app) queueRemove() *cobra.Command {
 	}, &cobra.Command{
 		Use:   "remove [ID…]",
 		Short: "Remove mail for good, without telling its sender",
-		Long: "Remove mail for good, without telling its sender. It asks before it does so; --yes answers. What comes into the\n" +
-			"queue after it has asked stays.",
+		Long: "Remove mail for good, without telling its sender. It asks before it does so; --yes answers. What comes into\n" +
+			"the queue after it has asked stays.",
 	})
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd

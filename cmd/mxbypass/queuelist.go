@@ -19,10 +19,10 @@ func (a *app) queueList() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [ID…]",
 		Short: "List the mail that waits: for whom, until when, and why",
-		Long: "List the mail that waits, oldest first: all of it, some messages by their IDs, or what filters select. A filter\n" +
-			"selects recipients: of a message only those are shown. The reason is that of the last failure, of the recipient or\n" +
-			"of its destination as a whole, in the words of the other server. What a relay had in hand when it was killed stays\n" +
-			"active until one starts.",
+		Long: "List the mail that waits, oldest first: all of it, some messages by their IDs, or what filters select. A\n" +
+			"filter selects recipients: of a message only those are shown. The reason is that of the last failure, of the\n" +
+			"recipient or of its destination as a whole, in the words of the other server. What a relay had in hand when\n" +
+			"it was killed stays active until one starts.",
 		Example: "  mxbypass queue list --sender @exemple.org --state held\n" +
 			"  mxbypass queue list --json | jq -r 'select(.size > 10000000).id'",
 		RunE: func(cmd *cobra.Command, ids []string) error {
