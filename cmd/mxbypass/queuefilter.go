@@ -28,7 +28,7 @@ func (f *queueFilter) add(cmd *cobra.Command) {
 	flags.StringVar(&f.domain, "domain", "", "only to addresses of this `domain`")
 	flags.StringVar(&f.olderThan, "older-than", "", "only what has waited for this `time`: \"30m\", \"5d\"")
 	flags.StringVar(&f.reason, "reason", "", "only what failed with these `words` last, capitals or not")
-	flags.StringVar(&f.state, "state", "", "only what is `waiting`, active, held or quarantined")
+	flags.StringVar(&f.state, "state", "", "only what is in this `state`: waiting, active, held or quarantined")
 }
 
 // read gives the filter of a command line with these IDs.
