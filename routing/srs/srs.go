@@ -7,8 +7,11 @@
 //
 // HASH is 40 bits of an HMAC-SHA-256 over all that follows it, TT the day on which it was made: both in base 32, so that
 // a server on the way that folds the case of a local part does no harm. The second form keeps addresses short when
-// another one has rewritten before us; a report then goes to that one, who knows how to go on. The separator after
-// SRS0 and SRS1 may come back as "-" or "+", as some have it.
+// another one has rewritten before us; a report then goes to that one, who knows how to go on, and who says how long: the
+// second form has no day of its own. The separator after SRS0 and SRS1 may come back as "-" or "+", as some have it.
+//
+// The forms are those of libsrs2 and Mail::SRS, and so of postsrsd and Exim, which pass each other over in chains by them.
+// What stands in HASH and TT is for their maker alone to read: ours are longer, and not case-sensitive as theirs are.
 package srs
 
 import (
@@ -95,26 +98,36 @@ func (r *Rewriter) Forward(sender mailbox.Address) (mailbox.Address, error) {
 		return mailbox.Address{}, fmt.Errorf("%s: %w", sender, ErrNotRewritable)
 	}
 	local, domain := string(sender.Local), sender.Domain.ASCII()
-	form, signed := "SRS0=", ""
-	switch rest, first := cutForm(local, "SRS0"), cutForm(local, "SRS1"); {
-	case rest != "": // the separator that it had is kept: only its maker can read it
-		form, signed = "SRS1=", domain+"="+rest
-	case first != "":
-		// SRS1 of somebody else: its maker is passed over, the first one stays.
-		_, tail, ok := strings.Cut(first[1:], "=")
-		if host, opaque, cut := strings.Cut(tail, "="); ok && cut && validName(host) && cutSeparator(opaque) != "" {
-			form, signed = "SRS1=", tail
-			break
+	form, signed := "SRS0=", r.stamp()+"="+domain+"="+local
+	// Of others' addresses only the usual spelling is known: what was folded on the way is an address like any other.
+	if rest, ok := strings.CutPrefix(local, "SRS0"); ok && cutSeparator(rest) != "" {
+		form, signed = "SRS1=", domain+"="+rest // the separator that it had is kept: only its maker can read it
+	} else if host, opaque, ok := foreign(local); ok {
+		// The maker of an SRS1 is passed over, the first one stays. When that is us, the address is ours already.
+		first := mailbox.Address{Local: mailbox.LocalPart("SRS0" + opaque), Domain: r.o.Domain}
+		if host != r.o.Domain {
+			form, signed = "SRS1=", host.ASCII()+"="+opaque
+		} else if _, err := r.Reverse(first.Local); err == nil {
+			return first, nil
 		}
-		fallthrough
-	default:
-		signed = r.stamp() + "=" + domain + "=" + local
 	}
 	a := mailbox.Address{Local: mailbox.LocalPart(form + sum(r.o.Keys[0], signed) + "=" + signed), Domain: r.o.Domain}
 	if len(a.Local) > mailbox.MaxLocalPart {
 		return mailbox.Address{}, fmt.Errorf("%s: %w", sender, ErrLong)
 	}
 	return a, nil
+}
+
+// foreign takes an SRS1 of somebody else apart: who has rewritten first, and what stood after SRS0 there.
+func foreign(local string) (host mailbox.DomainName, opaque string, ok bool) {
+	rest, ok := strings.CutPrefix(local, "SRS1")
+	if !ok || cutSeparator(rest) == "" {
+		return host, "", false
+	}
+	_, rest, _ = strings.Cut(rest[1:], "=")
+	name, opaque, _ := strings.Cut(rest, "=")
+	host, err := mailbox.ParseDomainName(name)
+	return host, opaque, err == nil && cutSeparator(opaque) != ""
 }
 
 // Reverse implements [routing.Returner].
@@ -166,11 +179,6 @@ func cutSeparator(s string) string {
 		return ""
 	}
 	return s
-}
-
-func validName(s string) bool {
-	_, err := mailbox.ParseDomainName(s)
-	return err == nil
 }
 
 // sum signs. The case of letters makes no difference, because servers on the way may change it.
