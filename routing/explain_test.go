@@ -63,6 +63,64 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// TestExplainAway: what leaves says where to, by which way and why.
+func TestExplainAway(t *testing.T) {
+	o, d := awayWorld(mailbox.External{})
+	d.put(mailbox.Entry{Address: address(t, "both@local.test"), Copies: []mailbox.Address{address(t, "a@x.test")}})
+	o.Returns = returns{name("srs.test")}
+	r := router(t, o)
+	for _, c := range []struct {
+		path                string
+		client              routing.Client
+		people, short, json string
+	}{
+		{"v@x.test", trusted, `v@x.test
+  relay to v@x.test by mx:x.test, submitted
+    domain     x.test is not hosted here, and the client is trusted
+    relay      it goes to the MX of x.test
+`, "relay v@x.test (mx:x.test)", `[{"to":"v@x.test","hop":"mx:x.test","purpose":"submitted"}]`},
+		{"v@split.test", anybody, `v@split.test
+  relay to v@split.test by external:split.test, other half
+    domain     split.test is hosted in site cloud, policy split
+    directory  no mailbox or alias v@split.test
+    policy     the policy is split: who has no mailbox here may have one with the other half
+    verify     the other half takes mail for v@split.test
+    relay      it goes to the MX of split.test, without the hosts that are ours
+`, "relay v@split.test (external:split.test)",
+			`[{"to":"v@split.test","hop":"external:split.test","purpose":"other half"}]`},
+		{"both@local.test", anybody, `both@local.test
+  deliver to both@local.test in site cloud
+  relay to a@x.test by mx:x.test, redirected by both@local.test
+    domain     local.test is hosted in site cloud, policy local
+    directory  mailbox both@local.test
+    directory  elsewhere a@x.test
+    redirect   both@local.test sends its mail to a@x.test, by mx:x.test
+`, "deliver both@local.test (cloud) a@x.test (mx:x.test)",
+			`[{"to":"a@x.test","hop":"mx:x.test","purpose":"redirected","from":"both@local.test"}]`},
+		{"return=v=x.test@srs.test", routing.Client{NullSender: true}, `return=v=x.test@srs.test
+  relay to v@x.test by mx:x.test, return
+    return     it stands for v@x.test, whose mail was redirected here: a report goes home like mail of a trusted client
+    domain     x.test is not hosted here, and a report goes home
+    relay      it goes to the MX of x.test
+`, "relay v@x.test (mx:x.test)", `[{"to":"v@x.test","hop":"mx:x.test","purpose":"return"}]`},
+	} {
+		route := r.Route(context.Background(), forward(t, c.path), c.client)
+		if diff := cmp.Diff(c.people, explained(route)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.path, diff)
+		}
+		if got := route.Short(); got != c.short {
+			t.Errorf("%s in short: %q, want %q", c.path, got, c.short)
+		}
+		got, err := json.Marshal(route.Explanation().Outbound)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != c.json {
+			t.Errorf("%s for machines: %s", c.path, got)
+		}
+	}
+}
+
 // TestExplainMX: what DNS says is said whatever the decision is.
 func TestExplainMX(t *testing.T) {
 	d := newDirectory()
