@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -117,7 +118,15 @@ func (a *app) findRoute(ctx context.Context, c *configs.Config, address string, 
 	var opened closers
 	defer func() { err = errors.Join(err, opened.close()) }()
 	log := slog.New(slog.NewTextHandler(a.errOut, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	router, err := openRouter(ctx, c, hostname, &mxCaches{}, c.DNS.Timeout.Std(), log, &opened)
+	elsewhere, err := openAway(ctx, c, hostname, log, &opened)
+	if errors.Is(err, fs.ErrPermission) { // who asks need not be who may read the secrets
+		log.Warn("asked without what stands in the files of [relay]: rewritten senders are not known", "error", err)
+		elsewhere, err = away{}, nil
+	}
+	var router *routing.Router
+	if err == nil {
+		router, err = openRouter(ctx, c, hostname, &mxCaches{}, elsewhere, c.DNS.Timeout.Std(), log, &opened)
+	}
 	if err != nil {
 		return r, exit(exitConfig, err)
 	}

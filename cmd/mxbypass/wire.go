@@ -45,7 +45,11 @@ func buildParts(ctx context.Context, c *configs.Config, caches *mxCaches, log *s
 	if err != nil {
 		return relay.Parts{}, err
 	}
-	router, err := openRouter(ctx, c, hostname, caches, 0, log, &opened)
+	elsewhere, err := openAway(ctx, c, hostname, log, &opened)
+	var router *routing.Router
+	if err == nil {
+		router, err = openRouter(ctx, c, hostname, caches, elsewhere, 0, log, &opened)
+	}
 	var stores map[string]mailbox.Store
 	if err = errors.Join(err, checkStores(c)); err == nil { // so that nothing is made when something is wrong
 		stores, err = openStores(c, hostname, log, &opened)
@@ -61,6 +65,7 @@ func buildParts(ctx context.Context, c *configs.Config, caches *mxCaches, log *s
 		Router:    router,
 		Stores:    stores,
 		Trusted:   c.Clients.TrustedNetworks,
+		Outgoing:  elsewhere.outgoing(c, log),
 		Close:     opened.close,
 	}
 	for _, l := range c.Listeners {
@@ -77,7 +82,12 @@ func checkParts(ctx context.Context, c *configs.Config) error {
 	if err == nil {
 		err = d.Close()
 	}
-	return errors.Join(append(errs, err, checkStores(c))...)
+	errs = append(errs, err, checkStores(c))
+	secrets, err := c.Credentials()
+	if err == nil {
+		_, err = newRewriter(c, secrets)
+	}
+	return errors.Join(append(errs, err)...)
 }
 
 func checkStores(c *configs.Config) error {
@@ -165,7 +175,7 @@ func openDirectory(ctx context.Context, c *configs.Config, log *slog.Logger) (di
 }
 
 // openRouter opens all that a decision needs, and notes it in opened. With a patience of 0 the router has its own.
-func openRouter(ctx context.Context, c *configs.Config, hostname mailbox.DomainName, caches *mxCaches,
+func openRouter(ctx context.Context, c *configs.Config, hostname mailbox.DomainName, caches *mxCaches, elsewhere away,
 	patience time.Duration, log *slog.Logger, opened *closers,
 ) (*routing.Router, error) {
 	d, err := openDirectory(ctx, c, log)
@@ -189,6 +199,9 @@ func openRouter(ctx context.Context, c *configs.Config, hostname mailbox.DomainN
 		Resolver:   resolver,
 		MX:         states,
 		Postmaster: c.Postmaster,
+		Smarthost:  !c.Relay.Smarthost.IsZero(),
+		Verifier:   elsewhere.verifier(),
+		Returns:    elsewhere.returns(),
 		Patience:   patience,
 	})
 }

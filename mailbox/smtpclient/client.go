@@ -76,6 +76,7 @@ type Client struct {
 	maxSize int64             // SIZE; 0: no limit
 	owed    int               // replies to RSET that are still to be read
 	broken  bool              // not to be used for another transaction
+	opened  time.Time
 }
 
 // Dial connects and opens; see [Open].
@@ -96,7 +97,8 @@ func Dial(ctx context.Context, network, address string, opts Options) (*Client, 
 // wraps [mailbox.ErrUnavailable].
 func Open(ctx context.Context, conn net.Conn, opts Options) (*Client, error) {
 	s := &socket{Conn: conn}
-	c := &Client{socket: s, conn: s, r: bufio.NewReaderSize(s, maxLine), buf: make([]byte, 0, writeSize), opts: opts}
+	c := &Client{socket: s, conn: s, r: bufio.NewReaderSize(s, maxLine), buf: make([]byte, 0, writeSize), opts: opts,
+		opened: time.Now()}
 	defer c.guard(ctx)()
 	if err := c.greet(ctx); err != nil {
 		c.Quit()
@@ -158,6 +160,9 @@ func (c *Client) hello(ctx context.Context, verb string) error {
 
 // Host gives the server's name, as in the Options.
 func (c *Client) Host() string { return c.opts.Host }
+
+// Age tells how long ago the connection was made.
+func (c *Client) Age() time.Duration { return time.Since(c.opened) }
 
 // Announces tells whether the server announced an extension, given in capitals.
 func (c *Client) Announces(keyword string) bool {

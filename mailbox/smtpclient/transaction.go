@@ -15,6 +15,7 @@ type Transaction struct {
 	c       *Client
 	mail    Mail
 	results []error
+	answer  string
 }
 
 // Begin gives the envelope to the server, in one write when it can pipeline. The error is that of the whole transaction:
@@ -209,12 +210,19 @@ func (t *Transaction) writeTo(w *dotWriter) error {
 
 // verdict reads an answer to the complete message.
 func (t *Transaction) verdict(ctx context.Context) error {
-	_, err := t.c.expect(ctx, "end of data", t.c.opts.Timeouts.DataEnd)
+	rep, err := t.c.expect(ctx, "end of data", t.c.opts.Timeouts.DataEnd)
 	if err != nil && !isRefusal(err) {
 		return fmt.Errorf("%w: %w", mailbox.ErrInDoubt, err)
 	}
+	if err == nil {
+		t.answer = rep.text
+	}
 	return err
 }
+
+// Answer gives the server's words when it took the message, without codes, as they came: most tell the name that the
+// message has there. Empty before.
+func (t *Transaction) Answer() string { return t.answer }
 
 // Reset gives the transaction up. It does not wait for the server: the reply is read before the next transaction.
 func (t *Transaction) Reset() {

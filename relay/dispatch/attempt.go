@@ -44,8 +44,9 @@ func (w *worker) attempt(g *group) (results []result) {
 	for _, item := range g.items {
 		mail.To = append(mail.To, smtpclient.Rcpt{Address: item.To, Report: item.Report})
 	}
-	host, tls := w.conn.Host(), w.conn.TLS()
-	for _, r := range w.conn.Send(w.sending, mail) {
+	said := w.conn.Send(w.sending, mail)
+	host, tls := w.conn.Host(), w.conn.TLS() // only now: a kept connection that was dead has been replaced
+	for _, r := range said {
 		results = append(results, result{r, host, tls})
 	}
 	return results

@@ -1,13 +1,37 @@
 // Package outbound gives messages to servers elsewhere: it finds the servers of a hop, connects, and tells for each
-// recipient what the server said.
+// recipient what the server said. It also asks servers whether they take mail for an address, without sending any.
+//
+// # Which server
+//
+// The hosts of a hop are those of the MX records by preference, shuffled among equals (RFC 5321 section 5.1), or the
+// domain itself where there are none, or the one server that the hop names. A null MX (RFC 7505) and a domain that does
+// not exist are final; whatever DNS cannot tell is temporary. Where we are among the hosts, by name or by address, those
+// of our preference and worse are left out, because they would bring the mail back; for an external hop only we are. An
+// MX that leads to the machine itself (127.0.0.1) counts as us. At most five addresses are tried, of both families where
+// there are both, and those that failed just now come last.
+//
+// # TLS
+//
+// STARTTLS is used where it is offered, without asking who the server is (RFC 7435); when the handshake fails, the same
+// server is tried once more without it. Only the smarthost can be one that has to prove its name.
+//
+// # What went wrong
+//
+// Every failure says what it is about: the destination as a whole, the message, or one recipient; whether trying again is
+// of use; and what the server said in answer to what.
 package outbound
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"mxbypass/mailbox"
 	"mxbypass/mailbox/smtpclient"
@@ -34,40 +58,12 @@ type Options struct {
 	Timeouts  smtpclient.Timeouts
 	IdleLimit time.Duration // how long an unused connection is kept; default 5 s
 	MaxIdle   int           // unused connections in all; default 100
-	MXPort    uint16        // of MX hosts; default 25. Tests have no port 25.
-	Log       *slog.Logger
-	Now       func() time.Time
+	MXPort    uint16        // of MX hosts; default 25
+	// AllowLoopback takes an MX that leads to the machine itself for a server like others, and not for us. It is for tests.
+	AllowLoopback bool
+	Log           *slog.Logger     // default: discards
+	Now           func() time.Time // of what is kept; default: time.Now
 }
-
-// Scope is what a failure is about.
-type Scope uint8
-
-// The scopes.
-const (
-	ScopeDestination Scope = iota + 1 // nothing for this hop can be delivered now (DNS, connecting, greeting, TLS, AUTH)
-	ScopeMessage                      // this message (MAIL, DATA, size), for all of its recipients
-	ScopeRecipient                    // this recipient
-)
-
-// Failure is why something could not be delivered.
-type Failure struct {
-	Scope     Scope
-	Permanent bool   // trying again is of no use
-	InDoubt   bool   // the connection was lost after the final dot: it may have been delivered
-	Host      string // the server: "name[address]"; empty: none was reached
-	MTA       string // its name for Remote-MTA; empty: none
-	Command   string // in answer to what: "connect", "MAIL", …; "DNS" for a lookup
-	Code      int    // of its reply; 0: there was none
-	Enhanced  [3]int // RFC 3463; always set: the server's, or one that fits
-	Text      string // the server's words as they came, bounded; or ours
-	Err       error  // the cause, for the log
-}
-
-// Error implements error, safely printable.
-func (f *Failure) Error() string { panic("contract") }
-
-// Unwrap gives the cause.
-func (f *Failure) Unwrap() error { return f.Err }
 
 // Mail is what one transaction carries; see smtpclient.Mail.
 type Mail = smtpclient.Mail
@@ -80,33 +76,75 @@ type Result struct {
 }
 
 // Client delivers. It is safe for concurrent use, and keeps connections for a while.
-type Client struct{}
+type Client struct {
+	o     Options
+	pool  *smtpclient.Pool[routing.Hop]
+	plans *plans
+	sick  *sickbed
+
+	answers *answers
+	probes  *semaphore.Weighted
+	base    context.Context // of probes: they outlive who asked first
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+var _ routing.Verifier = (*Client)(nil)
+
+const (
+	defaultIdleLimit = 5 * time.Second
+	defaultMaxIdle   = 100
+	defaultPort      = 25
+)
 
 // New makes a client. [Client.Close] ends it.
-func New(o Options) (*Client, error) { panic("contract") }
+func New(o Options) (*Client, error) {
+	switch {
+	case o.Hostname.IsZero() || o.Hostname.IsLiteral():
+		return nil, errors.New("outbound: the hostname must be a name")
+	case o.Resolver == nil:
+		return nil, errors.New("outbound: a resolver is needed")
+	case o.Smarthost != nil && o.Smarthost.User != "" && o.Smarthost.TLS == nil:
+		return nil, errors.New("outbound: a password is sent under TLS only")
+	}
+	o.IdleLimit = cmp.Or(o.IdleLimit, defaultIdleLimit)
+	o.MaxIdle = cmp.Or(o.MaxIdle, defaultMaxIdle)
+	o.MXPort = cmp.Or(o.MXPort, defaultPort)
+	o.Timeouts = withDefaults(o.Timeouts)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	c := &Client{
+		o:       o,
+		pool:    smtpclient.NewPool[routing.Hop](o.IdleLimit, o.MaxIdle),
+		plans:   &plans{now: o.Now, kept: map[routing.Hop]plan{}},
+		sick:    &sickbed{now: o.Now, until: map[netip.AddrPort]time.Time{}},
+		answers: &answers{now: o.Now, kept: map[question]answer{}, asking: map[question]*asking{}},
+		probes:  semaphore.NewWeighted(maxProbes),
+	}
+	c.base, c.stop = context.WithCancel(context.Background())
+	return c, nil
+}
 
-// Close ends the connections that nobody uses, and those in use when they come back.
-func (c *Client) Close() error { panic("contract") }
+func withDefaults(t smtpclient.Timeouts) smtpclient.Timeouts {
+	d := smtpclient.DefaultTimeouts()
+	for _, f := range []struct{ value, fallback *time.Duration }{
+		{&t.Connect, &d.Connect}, {&t.Greeting, &d.Greeting}, {&t.Hello, &d.Hello}, {&t.Mail, &d.Mail}, {&t.Rcpt, &d.Rcpt},
+		{&t.DataStart, &d.DataStart}, {&t.DataBlock, &d.DataBlock}, {&t.DataEnd, &d.DataEnd}, {&t.TLS, &d.TLS},
+		{&t.Reset, &d.Reset},
+	} {
+		*f.value = cmp.Or(*f.value, *f.fallback)
+	}
+	return t
+}
 
-// Connect gives a connection to a server of the hop: a kept one, or a new one to the best server that can be had. The
-// error is always a *[Failure] of ScopeDestination. Failures of servers that were passed over are in its text.
-func (c *Client) Connect(ctx context.Context, hop routing.Hop) (*Conn, error) { panic("contract") }
-
-// Conn is a connection that is ready for a transaction. It is used by one goroutine.
-type Conn struct{}
-
-// Host names the server: "name[address]".
-func (c *Conn) Host() string { panic("contract") }
-
-// TLS describes the encryption for the log, such as "TLSv1.3"; empty: none.
-func (c *Conn) TLS() string { panic("contract") }
-
-// Send runs one transaction and gives one result per recipient, in order. A kept connection that turns out to be dead
-// before the message was sent is replaced once. After it [Conn.Usable] tells whether another one can follow.
-func (c *Conn) Send(ctx context.Context, m Mail) []Result { panic("contract") }
-
-// Usable tells whether another transaction can be tried on this connection.
-func (c *Conn) Usable() bool { panic("contract") }
-
-// Release gives the connection back: it is kept for a while when it is usable.
-func (c *Conn) Release() { panic("contract") }
+// Close ends the questions under way and the connections that nobody uses, and those in use when they come back.
+func (c *Client) Close() error {
+	c.stop()
+	c.running.Wait()
+	c.pool.Close()
+	return nil
+}

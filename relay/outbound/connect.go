@@ -1,0 +1,218 @@
+package outbound
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"mxbypass/mailbox"
+	"mxbypass/mailbox/smtpclient"
+	"mxbypass/routing"
+)
+
+const (
+	// sickFor is how long an address that failed is tried after the others.
+	sickFor = time.Minute
+	maxSick = 10_000
+
+	// maxAge is how long a connection is used: whoever is better may be back.
+	maxAge = 5 * time.Minute
+)
+
+// Connect gives a connection to a server of the hop: a kept one, or a new one to the best server that can be had. The
+// error is always a *[Failure] of ScopeDestination. Failures of servers that were passed over are in its text.
+func (c *Client) Connect(ctx context.Context, hop routing.Hop) (*Conn, error) {
+	dial := func(ctx context.Context) (*smtpclient.Client, error) {
+		smtp, f := c.dial(ctx, hop)
+		if f != nil {
+			return nil, f // and not a nil in an interface
+		}
+		return smtp, nil
+	}
+	smtp, reused, err := c.pool.Get(ctx, hop, dial)
+	if err != nil {
+		var f *Failure
+		if !errors.As(err, &f) {
+			f = failureOf(err, "", "")
+		}
+		return nil, f
+	}
+	return &Conn{client: c, hop: hop, smtp: smtp, reused: reused}, nil
+}
+
+// dial makes a new connection.
+func (c *Client) dial(ctx context.Context, hop routing.Hop) (*smtpclient.Client, *Failure) {
+	targets, f := c.plan(ctx, hop)
+	if f != nil {
+		return nil, f
+	}
+	var failures []*Failure
+	for _, t := range c.sick.last(targets) {
+		smtp, err := c.open(ctx, hop, t)
+		if err == nil {
+			c.sick.recovered(t.addr)
+			return smtp, nil
+		}
+		failures = append(failures, failureOf(err, t.host(), nameOf(t)))
+		if ctx.Err() != nil {
+			break
+		}
+		c.sick.failed(t.addr)
+		c.o.Log.Debug("a server was passed over", "hop", hop.String(), "server", t.host(), "error", err)
+	}
+	c.plans.forget(hop)
+	return nil, together(failures)
+}
+
+// together makes one failure of those of all servers: the first one, which is the best server's, with the words of the
+// others behind.
+func together(failures []*Failure) *Failure {
+	f := *failures[0]
+	f.Scope, f.Permanent = ScopeDestination, false
+	f.Enhanced[0] = 4
+	if f.Code == 0 && f.Command == "" {
+		f.Command, f.Enhanced = "connect", [3]int{4, 4, 1}
+	}
+	var more []string
+	for _, other := range failures[1:] {
+		more = append(more, other.Error())
+	}
+	if len(more) > 0 {
+		f.Text = clip(f.Text + " (then " + strings.Join(more, "; ") + ")")
+	}
+	return &f
+}
+
+func nameOf(t target) string {
+	if t.name.IsLiteral() {
+		return ""
+	}
+	return t.name.ASCII()
+}
+
+// open connects to one address, and does what comes before mail.
+func (c *Client) open(ctx context.Context, hop routing.Hop, t target) (*smtpclient.Client, error) {
+	o := smtpclient.Options{
+		Protocol: smtpclient.SMTP, Hostname: c.o.Hostname, Host: t.host(), Timeouts: c.o.Timeouts, Source: c.source(t.addr),
+		TLS: smtpclient.TLSIfThere,
+		// Opportunistic: better with anybody than in the clear (RFC 7435).
+		Config: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: nameOf(t), InsecureSkipVerify: true},
+	}
+	if s := c.o.Smarthost; hop.Kind == routing.HopSmarthost && s != nil {
+		c.smarthost(&o, s)
+	}
+	smtp, err := smtpclient.Dial(ctx, "tcp", t.addr.String(), o)
+	if err != nil && o.TLS == smtpclient.TLSIfThere && errors.Is(err, smtpclient.ErrTLS) && ctx.Err() == nil {
+		c.o.Log.Info("no TLS with a server, it gets mail without", "server", t.host(), "error", err)
+		o.TLS = smtpclient.TLSNever
+		smtp, err = smtpclient.Dial(ctx, "tcp", t.addr.String(), o)
+	}
+	return smtp, err
+}
+
+func (c *Client) smarthost(o *smtpclient.Options, s *Smarthost) {
+	if s.TLS != nil {
+		o.TLS, o.Config = smtpclient.TLSRequired, s.TLS.Clone()
+		o.Config.ServerName = strings.TrimPrefix(strings.Trim(s.Host.Host.ASCII(), "[]"), "IPv6:")
+	}
+	if s.Implicit {
+		o.TLS = smtpclient.TLSImplicit
+	}
+	if s.User != "" {
+		o.Auth = &smtpclient.Auth{User: s.User, Password: s.Password}
+	}
+}
+
+// source is the local address to connect from; zero: the system's choice.
+func (c *Client) source(to netip.AddrPort) netip.Addr {
+	for _, a := range c.o.Sources {
+		if a.Unmap().Is4() == to.Addr().Is4() && !to.Addr().IsLoopback() {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
+
+// sickbed remembers addresses that failed, so that not every message runs into the same dead server first.
+type sickbed struct {
+	now func() time.Time
+
+	mu    sync.Mutex
+	until map[netip.AddrPort]time.Time
+}
+
+func (s *sickbed) failed(a netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	makeRoom(s.until, maxSick, func(until time.Time) bool { return !s.now().Before(until) })
+	s.until[a] = s.now().Add(sickFor)
+}
+
+func (s *sickbed) recovered(a netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.until, a)
+}
+
+// last puts those that failed just now behind the others.
+func (s *sickbed) last(targets []target) []target {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.until) == 0 {
+		return targets
+	}
+	now := s.now()
+	sick := func(t target) bool { return now.Before(s.until[t.addr]) }
+	ordered := slices.DeleteFunc(slices.Clone(targets), sick)
+	for _, t := range targets {
+		if sick(t) {
+			ordered = append(ordered, t)
+		}
+	}
+	return ordered
+}
+
+// Conn is a connection that is ready for a transaction. It is used by one goroutine.
+type Conn struct {
+	client *Client
+	hop    routing.Hop
+	smtp   *smtpclient.Client
+	reused bool // it was kept, and nothing was sent by it since
+}
+
+// Host names the server: "name[address]".
+func (c *Conn) Host() string { return c.smtp.Host() }
+
+// TLS describes the encryption for the log, such as "TLSv1.3"; empty: none.
+func (c *Conn) TLS() string { return c.smtp.TLS() }
+
+// Usable tells whether another transaction can be tried on this connection.
+func (c *Conn) Usable() bool { return c.smtp.Usable() }
+
+// Release gives the connection back: it is kept for a while when it is usable.
+func (c *Conn) Release() {
+	if c.smtp.Age() > maxAge {
+		c.smtp.Quit()
+		return
+	}
+	c.client.pool.Put(c.hop, c.smtp)
+}
+
+// mta is the server's name for Remote-MTA.
+func (c *Conn) mta() string {
+	name, _, _ := strings.Cut(c.smtp.Host(), "[")
+	return name
+}
+
+// failure judges an error of this connection.
+func (c *Conn) failure(err error) *Failure { return failureOf(err, c.smtp.Host(), c.mta()) }
+
+// printableReply is the server's answer to a message for the log.
+func printableReply(s string) string {
+	return clip(mailbox.Printable(strings.ReplaceAll(s, "\n", " / ")))
+}

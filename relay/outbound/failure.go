@@ -1,0 +1,126 @@
+package outbound
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"mxbypass/mailbox"
+	"mxbypass/mailbox/smtpclient"
+)
+
+// Scope is what a failure is about.
+type Scope uint8
+
+// The scopes.
+const (
+	ScopeDestination Scope = iota + 1 // nothing for this hop can be delivered now (DNS, connecting, greeting, TLS, AUTH)
+	ScopeMessage                      // this message (MAIL, DATA, size), for all of its recipients
+	ScopeRecipient                    // this recipient
+)
+
+// Failure is why something could not be delivered.
+type Failure struct {
+	Scope     Scope
+	Permanent bool   // trying again is of no use
+	InDoubt   bool   // the connection was lost after the final dot: it may have been delivered
+	Host      string // the server: "name[address]"; empty: none was reached
+	MTA       string // its name for Remote-MTA; empty: none
+	Command   string // in answer to what: "connect", "MAIL", …; "DNS" for a lookup
+	Code      int    // of its reply; 0: there was none
+	Enhanced  [3]int // RFC 3463; always set: the server's, or one that fits
+	Text      string // the server's words as they came, bounded; or ours
+	Err       error  // the cause, for the log
+}
+
+// Error implements error, safely printable.
+func (f *Failure) Error() string {
+	text := mailbox.Printable(strings.ReplaceAll(f.Text, "\n", " "))
+	switch {
+	case f.Host != "" && f.Code != 0:
+		return fmt.Sprintf("%s answered %s with %d %s", mailbox.Printable(f.Host), f.Command, f.Code, text)
+	case f.Host != "":
+		return mailbox.Printable(f.Host) + ": " + text
+	}
+	return text
+}
+
+// Unwrap gives the cause.
+func (f *Failure) Unwrap() error { return f.Err }
+
+// maxText bounds what is kept of a cause in words.
+const maxText = 1000
+
+func clip(s string) string {
+	if len(s) > maxText {
+		s = s[:maxText] + "..."
+	}
+	return mailbox.Printable(s)
+}
+
+// dnsFailure is one of a lookup.
+func dnsFailure(permanent bool, code int, enhanced [3]int, text string, err error) *Failure {
+	return &Failure{Scope: ScopeDestination, Permanent: permanent, Command: "DNS", Code: code, Enhanced: enhanced,
+		Text: text, Err: err}
+}
+
+// failureOf judges an error of a connection or a transaction with a server.
+func failureOf(err error, host, mta string) *Failure {
+	f := &Failure{Host: host, MTA: mta, Err: err}
+	var said *mailbox.RemoteError
+	switch {
+	case errors.As(err, &said):
+		f.refusal(said)
+	case errors.Is(err, mailbox.ErrInDoubt):
+		f.Scope, f.InDoubt, f.Command, f.Enhanced = ScopeMessage, true, "end of data", [3]int{4, 4, 2}
+		f.Text = "the connection was lost after the whole message was sent; it may have been delivered"
+	case errors.Is(err, mailbox.ErrNoUTF8):
+		f.ours([3]int{5, 6, 7}, "the message needs SMTPUTF8, which the server does not offer")
+	case errors.Is(err, smtpclient.ErrEightBit):
+		f.ours([3]int{5, 6, 3}, "the message needs 8BITMIME, which the server does not offer, and it is never altered")
+	case errors.Is(err, mailbox.ErrTooBig):
+		f.ours([3]int{5, 3, 4}, "the message is bigger than the server takes")
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		f.Scope, f.Enhanced, f.Text = ScopeDestination, [3]int{4, 4, 2}, "broken off: "+clip(err.Error())
+	case errors.Is(err, smtpclient.ErrTLS):
+		f.Scope, f.Command, f.Enhanced, f.Text = ScopeDestination, "STARTTLS", [3]int{4, 7, 5}, clip(err.Error())
+	default:
+		f.Scope, f.Enhanced, f.Text = ScopeDestination, [3]int{4, 4, 2}, clip(err.Error())
+	}
+	return f
+}
+
+// ours is what we found out ourselves about the message and this server: final, because the message stays as it is.
+func (f *Failure) ours(enhanced [3]int, text string) {
+	f.Scope, f.Permanent, f.Command, f.Enhanced, f.Text = ScopeMessage, true, "MAIL", enhanced, text
+}
+
+// refusal judges what a server said.
+func (f *Failure) refusal(said *mailbox.RemoteError) {
+	f.Command, f.Code, f.Enhanced, f.Text = said.Command, said.Code, said.Enhanced, said.Text
+	f.Permanent = said.Code/100 == 5
+	switch said.Command {
+	case "RCPT":
+		f.Scope = ScopeRecipient
+	case "MAIL", "DATA", "end of data":
+		f.Scope = ScopeMessage
+	default: // the server does not speak with us at all: another time it may, or another server
+		f.Scope, f.Permanent = ScopeDestination, false
+	}
+	switch {
+	case said.Code == 421 && said.Command != "end of data": // the server goes away, whatever it was asked
+		f.Scope, f.Permanent = ScopeDestination, false
+	case said.Code == 503: // our order of commands is right: it is confused
+		f.Permanent = false
+	case said.Code == 552 && said.Command == "RCPT": // too many recipients, RFC 5321 section 4.5.3.1.10
+		f.Permanent = false
+	}
+	class := 4
+	if f.Permanent {
+		class = 5
+	}
+	if f.Enhanced[0] != class {
+		f.Enhanced = [3]int{class, 0, 0}
+	}
+}
