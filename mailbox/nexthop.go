@@ -16,20 +16,20 @@ type NextHop struct {
 }
 
 // ParseNextHop reads "smtp://host", "smtp://host:port" or the same with an IP address (IPv6 in brackets). The error
-// wraps [ErrSyntax].
+// wraps [ErrSyntax] or [ErrTooLong].
 func ParseNextHop(s string) (NextHop, error) {
 	rest, ok := strings.CutPrefix(s, "smtp://")
 	if !ok {
 		if scheme, _, found := strings.Cut(s, "://"); found {
-			return NextHop{}, fmt.Errorf("%w: unknown scheme %q: want smtp://host:port", ErrSyntax, scheme)
+			return NextHop{}, fmt.Errorf("%w: unknown scheme %.80q", ErrSyntax, scheme)
 		}
-		return NextHop{}, fmt.Errorf("%w: want smtp://host:port", ErrSyntax)
+		return NextHop{}, fmt.Errorf("%w: no scheme", ErrSyntax)
 	}
 	h := NextHop{Port: DefaultSMTPPort}
 	if colon := strings.LastIndexByte(rest, ':'); colon > strings.LastIndexByte(rest, ']') {
 		port, err := strconv.ParseUint(rest[colon+1:], 10, 16)
 		if err != nil || port == 0 {
-			return NextHop{}, fmt.Errorf("%w: %q is no port", ErrSyntax, rest[colon+1:])
+			return NextHop{}, fmt.Errorf("%w: %.80q is no port", ErrSyntax, rest[colon+1:])
 		}
 		rest, h.Port = rest[:colon], uint16(port)
 	}
@@ -80,7 +80,8 @@ type External struct {
 	Host NextHop // always to this server
 }
 
-// ParseExternal reads "" (as all mail for elsewhere), "mx" or "smtp://host:port". The error wraps [ErrSyntax].
+// ParseExternal reads "" (as all mail for elsewhere), "mx" or "smtp://host:port". The error wraps [ErrSyntax] or
+// [ErrTooLong], and says what is wanted.
 func ParseExternal(s string) (External, error) {
 	switch s {
 	case "":
@@ -90,7 +91,7 @@ func ParseExternal(s string) (External, error) {
 	}
 	h, err := ParseNextHop(s)
 	if err != nil {
-		return External{}, fmt.Errorf("%w, \"mx\", or nothing", err)
+		return External{}, fmt.Errorf(`%w: want "mx", "smtp://host:port" or nothing`, err)
 	}
 	return External{Host: h}, nil
 }

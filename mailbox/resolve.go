@@ -11,7 +11,7 @@ import (
 // Bounds of what one address may lead to. They are far beyond what people make on purpose; a list of more than a
 // thousand belongs to a mailing list manager.
 const (
-	MaxAliasDepth   = 16   // aliases that lead to aliases
+	MaxAliasDepth   = 16   // aliases that lead to aliases, copies that have copies
 	MaxAliasEntries = 1000 // mailboxes and aliases that one address reaches
 )
 
@@ -166,7 +166,8 @@ type walk struct {
 	steps    []string
 	found    []Resolved
 	away     []Redirect
-	path     []Address        // the aliases that led here
+	depth    int              // aliases and mailboxes with copies that led here
+	path     []Address        // the aliases that led here since the last copy
 	done     map[Address]bool // folded; also what is on the path
 }
 
@@ -178,11 +179,13 @@ func (w *walk) follow(ctx context.Context, d Domain, e Entry, tag LocalPart) err
 	if w.done[key] {
 		return nil
 	}
-	if len(w.path) > MaxAliasDepth || len(w.done) >= MaxAliasEntries {
+	if w.depth > MaxAliasDepth || len(w.done) >= MaxAliasEntries {
 		return fmt.Errorf("%s: %w: more than %d deep or %d addresses", e.Address, ErrAliasLoop, MaxAliasDepth,
 			MaxAliasEntries)
 	}
 	w.done[key] = true
+	w.depth++
+	defer func() { w.depth-- }()
 	if len(e.Alias) == 0 {
 		got, err := w.resolver.resolved(d, e, tag)
 		if err != nil {
@@ -206,14 +209,14 @@ func (w *walk) follow(ctx context.Context, d Domain, e Entry, tag LocalPart) err
 // copies follows the copies of a mailbox. One that leads back to where the mail came through is no loop: who is there has
 // the mail.
 func (w *walk) copies(ctx context.Context, d Domain, e Entry, tag LocalPart) error {
+	path := w.path
+	w.path = nil
 	for _, to := range e.Copies {
-		if w.done[to.Fold()] {
-			continue
-		}
 		if err := w.send(ctx, d, e.Address, to, tag); err != nil {
 			return fmt.Errorf("copies of %s: %w", e.Address, err)
 		}
 	}
+	w.path = path
 	return nil
 }
 

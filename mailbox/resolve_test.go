@@ -212,6 +212,12 @@ back@d.test + alias@d.test
 alias@d.test > back@d.test c@abroad.test
 half@d.test > nobody@ext.test there@ext.test nobody@split.test
 twice@d.test > x@abroad.test X@abroad.test away@d.test
+through@d.test > mid@d.test
+mid@d.test > kept@d.test
+kept@d.test + through+own@d.test mid@d.test kept+x@d.test c@abroad.test
+first@d.test + second@d.test
+second@d.test + third@d.test
+third@d.test + first@d.test c+tag@abroad.test
 `)
 	for address, want := range map[string]struct{ to, away string }{
 		"away@d.test":       {"", "X.y@abroad.test from away@d.test"},
@@ -223,6 +229,10 @@ twice@d.test > x@abroad.test X@abroad.test away@d.test
 		"back@d.test":       {"back@d.test", "c@abroad.test from alias@d.test"},
 		"alias@d.test":      {"back@d.test", "c@abroad.test from alias@d.test"},
 		"half@d.test":       {"there@ext.test", "nobody@ext.test from half@d.test nobody@split.test from half@d.test"},
+		"through+t@d.test":  {"kept+t@d.test", "c@abroad.test from kept@d.test"}, // copies that lead back where it came through
+		"kept@d.test":       {"kept@d.test", "c@abroad.test from kept@d.test"},
+		"first+t@d.test":    {"first+t@d.test second+t@d.test third+t@d.test", "c+tag@abroad.test from third@d.test"},
+		"half+tag@d.test":   {"there+tag@ext.test", "nobody@ext.test from half@d.test nobody@split.test from half@d.test"},
 		"twice@d.test":      {"", "x@abroad.test from twice@d.test X.y@abroad.test from away@d.test"},
 	} {
 		got, err := resolve(m, parsed(address))
@@ -238,13 +248,30 @@ twice@d.test > x@abroad.test X@abroad.test away@d.test
 			t.Errorf("%s: %q and %q, want %q and %q", address, delivered(got), a, want.to, want.away)
 		}
 	}
-	var wide strings.Builder
-	wide.WriteString("domain d.test\nall@d.test >")
-	for i := range mailbox.MaxAliasEntries {
-		fmt.Fprintf(&wide, " m%d@abroad.test", i)
-	}
-	if _, err := resolve(newMemory(wide.String()), parsed("all@d.test")); !errors.Is(err, mailbox.ErrAliasLoop) {
-		t.Errorf("too many addresses elsewhere: %v", err)
+}
+
+// Mail for a mailbox with copies reaches all of them or none, as for an alias.
+func TestCopiesThatCannotBeFollowed(t *testing.T) {
+	m := newMemory(example + `
+copiedsick@d.test + x@abroad.test sick@d.test
+copiedgone@d.test + nobody@d.test
+copiedoff@d.test + x@off.test
+copiedbad@d.test + bad@d.test
+copiedloop@d.test + loop@d.test
+sickcopied@d.test disabled + contact@d.test
+`)
+	for address, want := range map[string]error{
+		"copiedsick@d.test": mailbox.ErrDisabled,
+		"copiedgone@d.test": mailbox.ErrUnavailable,
+		"copiedoff@d.test":  mailbox.ErrDisabled,
+		"copiedbad@d.test":  errBroken,
+		"copiedloop@d.test": mailbox.ErrAliasLoop,
+		"sickcopied@d.test": mailbox.ErrDisabled,
+	} {
+		got, err := resolve(m, parsed(address))
+		if !errors.Is(err, want) || errors.Is(err, mailbox.ErrNoMailbox) || got.Recipients != nil || got.Redirects != nil {
+			t.Errorf("%s: %+v, %v, want %v", address, got, err, want)
+		}
 	}
 }
 
@@ -252,23 +279,32 @@ func TestResolveIsBounded(t *testing.T) {
 	var deep, wide strings.Builder
 	for i := range mailbox.MaxAliasDepth + 2 {
 		fmt.Fprintf(&deep, "a%d@d.test > a%d@d.test\n", i, i+1)
+		fmt.Fprintf(&deep, "c%d@d.test + c%d@d.test\n", i, i+1)
 	}
-	wide.WriteString("all@d.test >")
+	for i := range mailbox.MaxAliasEntries {
+		fmt.Fprintf(&wide, " m%d@abroad.test", i)
+	}
+	away := "\nallaway@d.test >" + wide.String() + "\ncopied@d.test +" + wide.String() + "\n"
+	wide.Reset()
+	wide.WriteString(away + "all@d.test >")
 	for i := range mailbox.MaxAliasEntries {
 		fmt.Fprintf(&wide, " m%d@d.test", i)
 	}
 	for i := range mailbox.MaxAliasEntries {
 		fmt.Fprintf(&wide, "\nm%d@d.test", i)
 	}
-	m := newMemory("domain d.test\n" + deep.String() + fmt.Sprintf("a%d@d.test\n", mailbox.MaxAliasDepth+2) + wide.String())
-	for _, address := range []string{"a0@d.test", "all@d.test"} {
+	m := newMemory("domain d.test\n" + deep.String() + fmt.Sprintf("a%[1]d@d.test\nc%[1]d@d.test\n", mailbox.MaxAliasDepth+2) +
+		wide.String())
+	for _, address := range []string{"a0@d.test", "c0@d.test", "all@d.test", "allaway@d.test", "copied@d.test"} {
 		if _, err := resolve(m, parsed(address)); !errors.Is(err, mailbox.ErrAliasLoop) {
 			t.Errorf("%s: %v", address, err)
 		}
 	}
-	got, err := resolve(m, parsed("a2@d.test"))
-	if err != nil || len(got.Recipients) != 1 {
-		t.Error(got, err)
+	for address, want := range map[string]int{"a2@d.test": 1, "c2@d.test": mailbox.MaxAliasDepth + 1} {
+		got, err := resolve(m, parsed(address))
+		if err != nil || len(got.Recipients) != want {
+			t.Error(address, got, err)
+		}
 	}
 }
 
@@ -288,7 +324,7 @@ func TestOnlyRealNamesAreDomains(t *testing.T) {
 }
 
 // reach is the simple model of the resolver: the set of mailboxes and of addresses elsewhere that an address leads to, and
-// whether anything on the way makes the answer an error. It knows no bounds and no copies.
+// whether anything on the way makes the answer an error. It knows no bounds. A path ends where a copy begins.
 func reach(m memory, a mailbox.Address, path []string, found map[string]bool) (ok, exists bool) {
 	d, hosted := m.domains[a.Domain.ASCII()]
 	if !hosted {
@@ -313,11 +349,15 @@ func reach(m memory, a mailbox.Address, path []string, found map[string]bool) (o
 		return false, true
 	}
 	if len(e.Alias) == 0 {
-		found[name] = true
-		return true, true
+		if found[name] {
+			return true, true
+		}
+		found[name], path = true, nil
+	} else {
+		path = append(slices.Clone(path), name)
 	}
-	for _, to := range e.Alias {
-		if ok, _ := reach(m, to, append(slices.Clone(path), name), found); !ok {
+	for _, to := range slices.Concat(e.Alias, e.Copies) {
+		if ok, _ := reach(m, to, path, found); !ok {
 			return false, true
 		}
 	}
@@ -343,7 +383,7 @@ func TestResolveAgreesWithModel(t *testing.T) {
 			case n == -3:
 				text.WriteString(" disabled")
 			case n > 0:
-				text.WriteString(" >")
+				text.WriteString(rapid.SampledFrom([]string{" >", " +"}).Draw(t, "kind"))
 				for range n {
 					text.WriteString(" " + address.Draw(t, "target"))
 				}
