@@ -138,6 +138,65 @@ func TestQueueExit(t *testing.T) {
 	}
 }
 
+// What is written wrongly is refused before the queue is opened: 64, in one line, and what to write instead.
+func TestQueueUsage(t *testing.T) {
+	const which, both = "which mail? name IDs or filters; --all is for all of it",
+		"--all is all of it: leave the IDs and filters out, or --all"
+	const local, duration = `want local@domain, or "@domain"`, `want a duration such as "5s", "1h30m" or "5d"`
+	const states = "want waiting, active, held or quarantined"
+	for _, tt := range []struct{ args, want string }{
+		{"retry", which}, {"hold", which}, {"release", which}, {"remove --yes", which},
+		{"retry --all A1", both}, {"hold --all A1", both}, {"release --all --sender <>", both}, {"remove --yes --all A1", both},
+		{"remove A1", "it asks before it removes, and there is no terminal to ask on: --yes removes"},
+
+		// What is given and empty is not "everything".
+		{"remove --yes NOTHING", "an empty ID"},
+		{"remove --yes --sender NOTHING", `--sender "": ` + local},
+		{"remove --yes --recipient NOTHING", `--recipient "": ` + local},
+		{"remove --yes --domain NOTHING", `--domain "": invalid address: empty domain`},
+		{"remove --yes --older-than NOTHING", `--older-than "": ` + duration},
+		{"remove --yes --reason NOTHING", `--reason "": want some words of the reason`},
+		{"remove --yes --state NOTHING", `--state "": ` + states},
+
+		{"list --sender a", `--sender "a": invalid address: no domain`},
+		{"list --sender postmaster", `--sender "postmaster": ` + local},
+		{"list --sender @", `--sender "@": invalid address: empty domain`},
+		{"list --recipient <>", `--recipient "<>": invalid address`},
+		{"list --domain @a.test", `--domain "@a.test": `},
+		{"list --domain a@b.test", `--domain "a@b.test": `},
+		{"list --older-than 0s", `--older-than "0s": ` + duration},
+		{"list --state sent", `--state "sent": ` + states},
+		{"show", "requires at least 1 arg(s), only received 0"},
+		{"cat A1 B2", "accepts 1 arg(s), received 2"},
+		{"stat", `unknown command "stat" for mxbypass queue; did you mean cat or stats?`},
+	} {
+		args := append([]string{"-c", "/nonexistent.toml", "queue"}, strings.Fields(tt.args)...)
+		for i := range args {
+			if args[i] == "NOTHING" {
+				args[i] = ""
+			}
+		}
+		var out, errOut bytes.Buffer
+		code := newApp(strings.NewReader(""), &out, &errOut).run(args)
+		line, _, _ := strings.Cut(errOut.String(), "\n")
+		if code != exitUsage || out.Len() > 0 || !strings.HasPrefix(line, "mxbypass: "+tt.want) {
+			t.Errorf("%s: %d, %s%s", tt.args, code, out.String(), errOut.String())
+		}
+	}
+}
+
+func TestFilterAddress(t *testing.T) {
+	for s, want := range map[string]string{
+		"<>": "<>", "a@B.Test": "a@b.test", "A@b.test.": "A@b.test", `"a b"@b.test`: `"a b"@b.test`, `"a"@b.test`: "a@b.test",
+		"a@[192.0.2.1]": "a@[192.0.2.1]", "@B.Test": "@b.test", "@bücher.test": "@xn--bcher-kva.test",
+		"@[192.0.2.1]": "@[192.0.2.1]", "jörg@b.test": "jörg@b.test",
+	} {
+		if got, err := filterSender(s); got != want || err != nil {
+			t.Errorf("%s: %s, %v, want %s", s, got, err, want)
+		}
+	}
+}
+
 // brokenQueue lists some items, then fails.
 type brokenQueue struct {
 	noQueue

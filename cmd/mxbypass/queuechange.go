@@ -20,13 +20,15 @@ import (
 type queueChange struct {
 	queueFilter
 	all, asJSON bool
+	allowed     func() error                  // before anything else
 	done        func(recipients int64) string // what to say afterwards
 	change      func(ctx context.Context, q waitingMail, f queue.Filter) (int64, error)
 }
 
 func (a *app) queueRetry() *cobra.Command {
 	return a.changeCommand(&queueChange{
-		done: func(n int64) string { return count(n, "recipient") + " to be tried now" },
+		allowed: anybody,
+		done:    func(n int64) string { return count(n, "recipient") + " to be tried now" },
 		change: func(ctx context.Context, q waitingMail, f queue.Filter) (int64, error) {
 			return q.Retry(ctx, f)
 		},
@@ -40,7 +42,8 @@ func (a *app) queueRetry() *cobra.Command {
 
 func (a *app) queueHold() *cobra.Command {
 	return a.changeCommand(&queueChange{
-		done: func(n int64) string { return count(n, "recipient") + " held" },
+		allowed: anybody,
+		done:    func(n int64) string { return count(n, "recipient") + " held" },
 		change: func(ctx context.Context, q waitingMail, f queue.Filter) (int64, error) {
 			return q.Hold(ctx, f)
 		},
@@ -54,7 +57,8 @@ func (a *app) queueHold() *cobra.Command {
 
 func (a *app) queueRelease() *cobra.Command {
 	return a.changeCommand(&queueChange{
-		done: func(n int64) string { return count(n, "recipient") + " released" },
+		allowed: anybody,
+		done:    func(n int64) string { return count(n, "recipient") + " released" },
 		change: func(ctx context.Context, q waitingMail, f queue.Filter) (int64, error) {
 			return q.Release(ctx, f)
 		},
@@ -67,6 +71,12 @@ func (a *app) queueRelease() *cobra.Command {
 func (a *app) queueRemove() *cobra.Command {
 	var yes bool
 	cmd := a.changeCommand(&queueChange{
+		allowed: func() error {
+			if in, ok := a.in.(*os.File); yes || ok && isatty.IsTerminal(in.Fd()) {
+				return nil
+			}
+			return exit(exitUsage, errors.New("it asks before it removes, and there is no terminal to ask on: --yes removes"))
+		},
 		done: func(n int64) string { return count(n, "recipient") + " removed" },
 		change: func(ctx context.Context, q waitingMail, f queue.Filter) (int64, error) {
 			if !yes {
@@ -86,6 +96,9 @@ func (a *app) queueRemove() *cobra.Command {
 	return cmd
 }
 
+// anybody may do what can be undone.
+func anybody() error { return nil }
+
 // changeCommand completes a command whose words are given.
 func (a *app) changeCommand(c *queueChange, cmd *cobra.Command) *cobra.Command {
 	c.add(cmd)
@@ -101,6 +114,9 @@ func (a *app) changeCommand(c *queueChange, cmd *cobra.Command) *cobra.Command {
 			return exit(exitUsage, errors.New("which mail? name IDs or filters; --all is for all of it"))
 		case named && c.all:
 			return exit(exitUsage, errors.New("--all is all of it: leave the IDs and filters out, or --all"))
+		}
+		if err := c.allowed(); err != nil {
+			return err
 		}
 		return a.withQueue(cmd.Context(), func(q waitingMail) error { return a.changeQueue(cmd.Context(), q, c, selected) })
 	}
@@ -130,11 +146,8 @@ func (a *app) changeQueue(ctx context.Context, q waitingMail, c *queueChange, f 
 	return errors.Join(err, unknown)
 }
 
-// confirm asks on the terminal whether what f selects is to be removed, and narrows f down to what was in the queue then.
+// confirm asks whether what f selects is to be removed, and narrows f down to what was in the queue then.
 func (a *app) confirm(ctx context.Context, q waitingMail, f *queue.Filter) error {
-	if in, ok := a.in.(*os.File); !ok || !isatty.IsTerminal(in.Fd()) {
-		return exit(exitUsage, errors.New("it asks before it removes, and there is no terminal to ask on: --yes removes"))
-	}
 	var recipients, messages int64
 	counted := time.Now()
 	for m, err := range byMessage(q.List(ctx, *f)) {

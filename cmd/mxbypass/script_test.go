@@ -34,6 +34,10 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // else each command ends with a second of sleep, under -race
+			return nil
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"port": scriptPort, "expand": scriptExpand, "dns": scriptDNS, "smtp": scriptSMTP, "appears": scriptAppears,
 			"queue": scriptQueue, "sql": scriptSQL,
