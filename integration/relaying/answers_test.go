@@ -91,7 +91,7 @@ func TestMisbehaviour(t *testing.T) {
 			w.submit("foobar@exemple.org", "b@remote.example", text)
 			w.until("a failed attempt in the list", func() bool {
 				out, ok := w.command("queue", "list", "--json")
-				return ok && strings.Contains(out, `"last"`)
+				return ok && strings.Contains(out, `"failure"`)
 			})
 			must(t, sink.Close())
 			r := remoteAt(t, addr, nil)

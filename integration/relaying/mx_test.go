@@ -29,7 +29,7 @@ func TestNextHost(t *testing.T) {
 	for name, records := range map[string][]string{
 		"the first is dead":       {"remote.example. IN MX 10 dead.remote.example.", "dead.remote.example. IN A 198.51.100.99"},
 		"the first has no name":   {"remote.example. IN MX 10 nothing.remote.example."},
-		"the first has no port":   {"remote.example. IN MX 10 closed.remote.example.", "closed.remote.example. IN A 127.0.0.9"},
+		"the first has no port":   {"remote.example. IN MX 10 closed.remote.example.", "closed.remote.example. IN A 198.51.100.8"},
 		"an alias":                {"remote.example. IN CNAME other.example.", "other.example. IN MX 5 mx.remote.example."},
 		"IPv6 is dead":            {"remote.example. IN MX 20 mx.remote.example.", "mx.remote.example. IN AAAA 2001:db8::99"},
 		"no MX":                   {"remote.example. IN A 198.51.100.2"},
@@ -41,6 +41,9 @@ func TestNextHost(t *testing.T) {
 			}
 			w := start(t, settings{records: append(records, "mx.remote.example. IN A 198.51.100.2"), queue: `connect_timeout = "2s"`})
 			r := remote(t, "198.51.100.2", nil)
+			if strings.Contains(name, "no port") {
+				host(t, "198.51.100.8")
+			}
 			if strings.Contains(name, "only") {
 				host(t, "2001:db8::2")
 				r = remoteAt(t, "[2001:db8::2]:25", nil)

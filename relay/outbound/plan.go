@@ -154,8 +154,7 @@ func (l *lookups) exchangers(hop routing.Hop) ([]exchanger, *Failure) {
 	a := l.c.o.Resolver.LookupMX(l.ctx, d)
 	switch a.Outcome {
 	case mx.Failed:
-		return nil, dnsFailure(false, 0, [3]int{4, 4, 3}, "the MX records of "+d.ASCII()+" cannot be looked up: "+words(a.Err),
-			a.Err)
+		return nil, dnsFailure(false, 0, [3]int{4, 4, 3}, words(a.Err), a.Err) // it names the domain
 	case mx.NXDomain:
 		return nil, dnsFailure(true, 0, [3]int{5, 1, 2}, "there is no domain "+d.ASCII(), nil)
 	case mx.NoData:
@@ -259,7 +258,7 @@ func (l *lookups) plan(found []ranked) plan {
 // nothing is the failure of a name that leads to no address.
 func (l *lookups) nothing(name string) *Failure {
 	if err := errors.Join(l.errs...); err != nil {
-		return dnsFailure(false, 0, [3]int{4, 4, 3}, "no host of "+name+" can be looked up: "+words(err), err)
+		return dnsFailure(false, 0, [3]int{4, 4, 3}, words(err), err)
 	}
 	return dnsFailure(true, 0, [3]int{5, 4, 4}, "no host of "+name+" has an address that can be connected to", nil)
 }
