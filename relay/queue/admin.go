@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -61,9 +60,9 @@ type DestinationStats struct {
 
 // Admin is the queue as the commands see it, whether a relay runs on it or not.
 type Admin struct {
-	path string
-	db   *sql.DB
-	now  func() time.Time
+	path    string
+	readers *reader
+	now     func() time.Time
 }
 
 // OpenAdmin opens the queue of a relay for a command. The error wraps fs.ErrNotExist when there is none, fs.ErrPermission
@@ -72,11 +71,11 @@ func OpenAdmin(ctx context.Context, path string) (*Admin, error) {
 	if err := reachable(path); err != nil {
 		return nil, opening(path, err)
 	}
-	db, err := openPool(readerDSN(path), 2)
+	r, err := openReader(path, 2)
 	if err != nil {
 		return nil, opening(path, err)
 	}
-	version, err := schemaVersion(ctx, db)
+	version, err := schemaVersion(ctx, r.db)
 	switch newest := len(migrations()); {
 	case err != nil:
 	case version == 0:
@@ -86,9 +85,9 @@ func OpenAdmin(ctx context.Context, path string) (*Admin, error) {
 			version, newest)
 	}
 	if err != nil {
-		return nil, opening(path, errors.Join(err, db.Close()))
+		return nil, opening(path, errors.Join(err, r.close()))
 	}
-	return &Admin{path: path, db: db, now: time.Now}, nil
+	return &Admin{path: path, readers: r, now: time.Now}, nil
 }
 
 // reachable finds out whether the database may be opened at all. SQLite's own answer does not say what is in the way.
@@ -106,7 +105,7 @@ func reachable(path string) error {
 }
 
 // Close closes it.
-func (a *Admin) Close() error { return a.db.Close() }
+func (a *Admin) Close() error { return a.readers.close() }
 
 // listPage is how many items a command reads at a time.
 const listPage = 500
@@ -157,26 +156,21 @@ func (a *Admin) Cat(ctx context.Context, id string, w io.Writer) error {
 	if _, err := w.Write(h.Received); err != nil {
 		return err
 	}
-	_, err = io.Copy(w, (&content{ctx: ctx, db: a.db, header: h}).NewReader())
+	_, err = io.Copy(w, (&content{ctx: ctx, readers: a.readers, header: h}).NewReader())
 	return err
 }
 
 func (a *Admin) header(ctx context.Context, id string) (h *Header, err error) {
-	rows, err := a.db.QueryContext(ctx, "SELECT "+headerColumns+" FROM message m WHERE m.name = ? ORDER BY m.id LIMIT 1", id)
-	if err != nil {
-		return nil, classify(err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	if !rows.Next() {
-		if err := rows.Err(); err != nil {
-			return nil, classify(err)
-		}
+	damage := error(nil)
+	err = a.readers.each(ctx, "SELECT "+headerColumns+" FROM message m WHERE m.name = ? ORDER BY m.id LIMIT 1", func(r *record) bool {
+		h, damage = r.header(), r.err
+		return false
+	}, id)
+	switch {
+	case err != nil || damage != nil:
+		return nil, errors.Join(err, damage)
+	case h == nil:
 		return nil, ErrNotFound
 	}
-	r, err := scan(rows)
-	if err != nil {
-		return nil, err
-	}
-	h = r.header()
-	return h, r.err
+	return h, nil
 }

@@ -48,8 +48,8 @@ func names(all []Listed) string {
 	return strings.Join(ids, " ")
 }
 
-// exec changes the database as nobody should.
-func exec(t testing.TB, path string, statements ...string) {
+// alter changes the database as nobody should.
+func alter(t testing.TB, path string, statements ...string) {
 	t.Helper()
 	db, err := openPool(dsn(path, "busy_timeout(10000)"), 1)
 	if err != nil {
@@ -330,9 +330,9 @@ func TestOpenFails(t *testing.T) {
 		return path
 	}
 	newer := write("newer.db", "")
-	exec(t, newer, "CREATE TABLE queue_state (version INTEGER)", "INSERT INTO queue_state VALUES (1000)")
+	alter(t, newer, "CREATE TABLE queue_state (version INTEGER)", "INSERT INTO queue_state VALUES (1000)")
 	foreign := write("foreign.db", "")
-	exec(t, foreign, "CREATE TABLE address_book (name TEXT)")
+	alter(t, foreign, "CREATE TABLE address_book (name TEXT)")
 	text := write("text.db", strings.Repeat("this is no database\n", 100))
 	empty := write("empty.db", "")
 	cut := filepath.Join(dir, "cut.db")

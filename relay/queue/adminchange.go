@@ -62,6 +62,9 @@ func (a *Admin) Remove(ctx context.Context, f Filter) (int64, error) {
 // changeTogether is how many items a command changes in one commit: a relay waits meanwhile.
 const changeTogether = 100
 
+// keyColumns are those of selected.
+const keyColumns = "r.message, r.n, r.destination"
+
 // selected is an item that a filter has selected.
 type selected struct {
 	Key
@@ -75,7 +78,7 @@ func (a *Admin) change(ctx context.Context, f Filter, one func(*session, selecte
 		return 0, opening(a.path, err)
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	for page, err := range a.pages(ctx, f, "r.message, r.n, r.destination") {
+	for page, err := range a.pages(ctx, f, keyColumns) {
 		if err != nil {
 			return total, err
 		}

@@ -6,10 +6,10 @@ import (
 )
 
 const (
-	// logPages is how long the write-ahead log becomes before it is copied into the database, and longestLog when readers
-	// are waited for so that it can begin anew.
-	logPages   = (64 << 20) / pageSize
-	longestLog = 8 * logPages
+	// logPages is how long the write-ahead log becomes before it is copied into the database.
+	logPages = (64 << 20) / pageSize
+	// tooLong times that length, readers are waited for so that it can begin anew.
+	tooLong = 8
 )
 
 // copier copies the write-ahead log into the database while the writer goes on. What was written meanwhile the writer
@@ -21,13 +21,14 @@ type copier struct {
 	done chan struct{}
 
 	// The writer's own:
-	pages int64 // in the log, about
-	from  int64 // so many pages have it copied
-	asked bool
+	length int64 // see logPages
+	pages  int64 // in the log, about
+	from   int64 // so many pages have it copied
+	asked  bool
 }
 
 func newCopier(path string, log *slog.Logger) *copier {
-	return &copier{path: path, log: log, from: logPages,
+	return &copier{path: path, log: log, length: logPages, from: logPages,
 		ask: make(chan struct{}, 1), done: make(chan struct{}, 1)}
 }
 
@@ -79,9 +80,9 @@ func (w *writer) restartLog() {
 	if w.session == nil {
 		return
 	}
-	how := checkpointPassive
-	if c.pages >= longestLog {
-		how = checkpointRestart
+	how, patience := checkpointPassive, c.length/2
+	if c.pages >= tooLong*c.length {
+		how, patience = checkpointRestart, tooLong*c.length
 	}
 	whole, err := w.session.checkpoint(how)
 	if err != nil {
@@ -89,8 +90,8 @@ func (w *writer) restartLog() {
 		w.recover(err)
 	}
 	if whole && err == nil {
-		c.pages, c.from = 0, logPages
+		c.pages, c.from = 0, c.length
 		return
 	}
-	c.from = c.pages + logPages/2 // a reader needs it still
+	c.from = c.pages + patience // a reader needs it still
 }

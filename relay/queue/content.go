@@ -2,8 +2,6 @@ package queue
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -13,9 +11,9 @@ import (
 
 // content is the content of a queued message.
 type content struct {
-	ctx    context.Context
-	db     *sql.DB
-	header *Header
+	ctx     context.Context
+	readers *reader
+	header  *Header
 }
 
 var _ mailbox.Content = (*content)(nil)
@@ -80,22 +78,29 @@ func (r *contentReader) load() error {
 	if r.size == h.Size {
 		return io.EOF
 	}
-	var values [2]any
-	err := r.db.QueryRowContext(r.ctx, selectChunk, firstChunk(h.Row)+r.n).Scan(&values[0], &values[1])
+	var crc int64
+	var data []byte
+	found, intact := false, true
+	err := r.readers.each(r.ctx, selectChunk, func(row *record) bool {
+		var are bool
+		found = true
+		crc = row.integer("the checksum")
+		data, are = row.next().([]byte)
+		intact = row.err == nil && are
+		return false
+	}, firstChunk(h.Row)+r.n)
 	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return r.missing()
 	case r.ctx.Err() != nil:
 		return ErrClosed
 	case err != nil:
-		return fmt.Errorf("queue: chunk %d of %s: %w", r.n, h.ID, classify(err))
+		return fmt.Errorf("queue: chunk %d of %s: %w", r.n, h.ID, err)
+	case !found:
+		return r.missing()
 	}
-	crc, is := values[0].(int64)
-	data, are := values[1].([]byte)
 	r.n++
 	r.size += int64(len(data))
 	switch {
-	case !is || !are:
+	case !intact:
 		return fmt.Errorf("queue: %w: chunk %d of %s is none", ErrDamaged, r.n-1, h.ID)
 	case int64(crc32.Checksum(data, castagnoli)) != crc:
 		return fmt.Errorf("queue: %w: the checksum of chunk %d of %s is wrong", ErrDamaged, r.n-1, h.ID)
@@ -109,15 +114,14 @@ func (r *contentReader) load() error {
 // missing: there is no such chunk, because the message is damaged, or because it is gone.
 func (r *contentReader) missing() error {
 	h := r.header
-	var one int
-	err := r.db.QueryRowContext(r.ctx, "SELECT 1 FROM message WHERE id = ?", h.Row).Scan(&one)
+	there, err := r.readers.numbers(r.ctx, "SELECT 1 FROM message WHERE id = ?", h.Row)
 	switch {
-	case err == nil:
-		return fmt.Errorf("queue: %w: chunk %d of %s is missing", ErrDamaged, r.n, h.ID)
-	case errors.Is(err, sql.ErrNoRows):
-		return fmt.Errorf("queue: %s: %w: it was removed meanwhile", h.ID, ErrNotFound)
 	case r.ctx.Err() != nil:
 		return ErrClosed
+	case err != nil:
+		return fmt.Errorf("queue: %w", err)
+	case len(there) > 0:
+		return fmt.Errorf("queue: %w: chunk %d of %s is missing", ErrDamaged, r.n, h.ID)
 	}
-	return fmt.Errorf("queue: %w", classify(err))
+	return fmt.Errorf("queue: %s: %w: it was removed meanwhile", h.ID, ErrNotFound)
 }

@@ -16,6 +16,8 @@ import (
 type condition struct {
 	text string
 	args []any
+	row  int64 // of one message; 0: all
+	any  bool  // whatever is damaged is meant too
 }
 
 func (c *condition) and(text string, args ...any) {
@@ -73,6 +75,7 @@ func (f Filter) condition(now time.Time) (c condition, err error) {
 	default:
 		return c, fmt.Errorf("unknown state %q: want %s, %s, %s or %s", f.State, Waiting, Active, Held, Quarantined)
 	}
+	c.any = len(c.args) == 0 && (f.State == "" || f.State == Quarantined)
 	return c, nil
 }
 
@@ -130,7 +133,7 @@ func (a *Admin) pages(ctx context.Context, f Filter, columns string) iter.Seq2[[
 func (a *Admin) messages(ctx context.Context, ids []string, c condition) ([]condition, error) {
 	var found []int64
 	for _, id := range ids {
-		rows, err := numbersOf(ctx, a.db, "SELECT id FROM message WHERE name = ?", id)
+		rows, err := a.readers.numbers(ctx, "SELECT id FROM message WHERE name = ?", id)
 		if err != nil {
 			return nil, fmt.Errorf("queue: %w", err)
 		}
@@ -141,7 +144,7 @@ func (a *Admin) messages(ctx context.Context, ids []string, c condition) ([]cond
 	slices.Sort(found)
 	var all []condition
 	for _, row := range slices.Compact(found) {
-		one := condition{c.text, slices.Clone(c.args)}
+		one := condition{c.text, slices.Clone(c.args), row, c.any}
 		one.and("r.message = ?", row)
 		all = append(all, one)
 	}
@@ -154,8 +157,11 @@ func (a *Admin) scope(ctx context.Context, c condition, columns string, yield fu
 	for last := (Key{-1, -1}); ; {
 		args := append([]any{last.Row, last.N}, c.args...)
 		page, err := a.page(ctx, query, append(args, listPage))
+		if errors.Is(err, ErrDamaged) {
+			return a.salvage(ctx, c, columns, last, yield)
+		}
 		if err != nil {
-			yield(nil, fmt.Errorf("queue: %w", classify(err)))
+			yield(nil, fmt.Errorf("queue: %w", err))
 			return false
 		}
 		if len(page) == 0 {
@@ -177,17 +183,13 @@ func (a *Admin) scope(ctx context.Context, c condition, columns string, yield fu
 }
 
 func (a *Admin) page(ctx context.Context, query string, args []any) (page []*record, err error) {
-	rows, err := a.db.QueryContext(ctx, query, args...)
+	rows, err := a.readers.db.QueryContext(ctx, query, args...) // its text is that of one filter
 	if err != nil {
-		return nil, err
+		return nil, classify(err)
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		r, err := scan(rows)
-		if err != nil {
-			return nil, err
-		}
+	err = eachRow(rows, func(r *record) bool {
 		page = append(page, r)
-	}
-	return page, rows.Err()
+		return true
+	})
+	return page, err
 }

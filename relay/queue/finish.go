@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -23,8 +24,26 @@ const leaseItem = `UPDATE recipient SET lease = ?3, attempts = attempts + 1, dou
 // Lease records that an attempt begins, and leases the items, in one commit. next is when they are due again should this
 // process die. It returns those that could be had: others were removed, held or taken meanwhile.
 func (q *Queue) Lease(ctx context.Context, items []*Item, next time.Time) ([]*Item, error) {
-	var had []*Item
-	err := q.writer.do(ctx, int64(512*len(items)), func(t *tx) error {
+	had, err := q.lease(ctx, items, next)
+	if errors.Is(err, ErrDamaged) && len(items) > 1 { // the others are to be had all the same
+		had, err = nil, nil
+		for n := range items {
+			one, alone := q.lease(ctx, items[n:n+1], next)
+			if alone != nil && !errors.Is(alone, ErrDamaged) {
+				err = alone
+				break
+			}
+			had = append(had, one...)
+		}
+	}
+	if err != nil && len(had) == 0 {
+		return nil, fmt.Errorf("queue: %w", err)
+	}
+	return had, nil // what was leased before an error is leased
+}
+
+func (q *Queue) lease(ctx context.Context, items []*Item, next time.Time) (had []*Item, err error) {
+	err = q.writer.do(ctx, int64(512*len(items)), func(t *tx) error {
 		had = make([]*Item, 0, len(items))
 		token := t.lease()
 		for _, i := range items {
@@ -42,7 +61,7 @@ func (q *Queue) Lease(ctx context.Context, items []*Item, next time.Time) ([]*It
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("queue: %w", err)
+		return nil, err
 	}
 	return had, nil
 }
@@ -67,9 +86,26 @@ func (q *Queue) Finish(ctx context.Context, outcomes []Outcome, reports []Entry)
 		parcels = append(parcels, p)
 		octets += p.octets()
 	}
-	written := true
-	err := q.writer.do(ctx, octets, func(t *tx) error {
-		n, err := t.finish(outcomes)
+	var w ways
+	written, err := q.finish(ctx, octets, outcomes, parcels, &w)
+	for errors.Is(err, ErrDamaged) && w.around() {
+		q.log.Error("the queue is damaged: what is done with cannot be removed as usual", "path", q.path, "error", err)
+		written, err = q.finish(ctx, octets, outcomes, parcels, &w)
+	}
+	if err != nil || !written {
+		abandon(parcels)
+	}
+	if err != nil {
+		return fmt.Errorf("queue: %w", err)
+	}
+	return nil
+}
+
+func (q *Queue) finish(ctx context.Context, octets int64, outcomes []Outcome, parcels []*parcel, w *ways) (
+	written bool, err error,
+) {
+	err = q.writer.do(ctx, octets, func(t *tx) error {
+		n, err := t.finish(outcomes, w)
 		written = n > 0 || len(outcomes) == 0
 		if err != nil || !written {
 			return err
@@ -81,13 +117,7 @@ func (q *Queue) Finish(ctx context.Context, outcomes []Outcome, reports []Entry)
 		}
 		return nil
 	})
-	if err != nil || !written {
-		abandon(parcels)
-	}
-	if err != nil {
-		return fmt.Errorf("queue: %w", err)
-	}
-	return nil
+	return written, err
 }
 
 func abandon(parcels []*parcel) {
@@ -108,15 +138,50 @@ const (
 	deleteChunks  = "DELETE FROM chunk WHERE id BETWEEN ? AND ?"
 )
 
+// ways are the ways around what is destroyed in the database. A row beside a destroyed page can be written, but not
+// always be removed, because that moves its neighbours; and SQLite commits nothing after it has met such a page. So who
+// meets one is remembered, and all is done again: an item that cannot be removed is put aside, lest it is tried again; if
+// that does not work either it stays leased; and of a message that nobody waits for something may be left.
+type ways struct {
+	items    map[int]OutcomeKind // by outcome: Aside, or 0 to leave it
+	messages map[int64]bool      // to be left
+	item     int                 // the outcome, or else the message, at which the last try ended
+	message  int64
+}
+
+// around finds another way; false: the last try did not end at anything that there is a way around.
+func (w *ways) around() bool {
+	if w.items == nil {
+		w.items, w.messages = map[int]OutcomeKind{}, map[int64]bool{}
+	}
+	switch had, tried := w.items[w.item]; {
+	case w.message != 0:
+		w.messages[w.message] = true
+	case w.item < 0 || tried && had == 0:
+		return false
+	case tried:
+		w.items[w.item] = 0
+	default:
+		w.items[w.item] = Aside
+	}
+	return true
+}
+
 // finish writes outcomes, and returns how many of them were still ours to write.
-func (t *tx) finish(outcomes []Outcome) (done int, err error) {
+func (t *tx) finish(outcomes []Outcome, w *ways) (done int, err error) {
 	var left []*Header // messages of which a recipient is gone
 	for i := range outcomes {
-		o := &outcomes[i]
-		if o.Item.Lease == 0 {
+		o := outcomes[i]
+		w.item, w.message = i, 0
+		if way, other := w.items[i]; other {
+			o.Kind = way
+			o.Attempt = &Attempt{Time: o.Item.Due, Enhanced: [3]int{4, 3, 0},
+				Text: "it was worked on, but what became of it cannot be written: the database is damaged"}
+		}
+		if o.Item.Lease == 0 || o.Kind == 0 && w.items != nil {
 			continue
 		}
-		ours, err := t.outcome(o)
+		ours, err := t.outcome(&o)
 		if err != nil {
 			return 0, err
 		}
@@ -129,10 +194,14 @@ func (t *tx) finish(outcomes []Outcome) (done int, err error) {
 		}
 	}
 	for _, h := range left {
+		if w.message = h.Row; w.messages[h.Row] {
+			continue
+		}
 		if err := t.removeMessage(h.Row, h.Size); err != nil {
 			return 0, err
 		}
 	}
+	w.item, w.message = -1, 0
 	return done, nil
 }
 

@@ -3,6 +3,7 @@ package queue
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,7 +17,19 @@ import (
 	"mxbypass/mailbox"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Under the race detector SQLite is forty times slower: a hundred checks would take minutes, so that these few are the
+// default here.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "rapid.checks" })
+	if !asked {
+		if err := flag.Set("rapid.checks", "25"); err != nil {
+			panic(err)
+		}
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // clock is a time that tests set.
 type clock struct {

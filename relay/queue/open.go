@@ -69,8 +69,8 @@ func create(ctx context.Context, path string) error {
 	if err = errors.Join(err, probe.Close()); err != nil || version == len(migrations()) {
 		return err
 	}
-	db, err := openPool(dsn(path, fmt.Sprintf("page_size(%d)", pageSize), "busy_timeout(10000)", "journal_mode(WAL)",
-		"synchronous(FULL)"), 1)
+	// The size of pages is settled with the first table, and before the journal becomes a write-ahead log.
+	db, err := openPool(dsn(path, "busy_timeout(10000)", fmt.Sprintf("page_size(%d)", pageSize)), 1)
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (q *Queue) open(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, s.close())
 	}
-	if q.readers, err = openPool(readerDSN(q.path), max(4, 2*runtime.GOMAXPROCS(0))); err != nil {
+	if q.readers, err = openReader(q.path, max(4, 2*runtime.GOMAXPROCS(0))); err != nil {
 		return errors.Join(err, s.close())
 	}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
@@ -141,7 +141,7 @@ func (q *Queue) Close() (err error) {
 		q.cancel()
 		close(q.writer.closing)
 		q.goroutines.Wait()
-		err = q.readers.Close()
+		err = q.readers.close()
 	})
 	return err
 }

@@ -9,7 +9,6 @@ package queue
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"log/slog"
 	"sync"
@@ -44,7 +43,7 @@ type Queue struct {
 	now     func() time.Time
 	buffers *buffers
 	writer  *writer
-	readers *sql.DB
+	readers *reader
 
 	ctx        context.Context // of the readers of contents; it ends with the queue
 	cancel     context.CancelFunc
@@ -57,7 +56,7 @@ type Queue struct {
 // Content gives the content of a queued message. Its readers stream; an error that wraps ErrDamaged ends one that finds
 // that it is not what was written.
 func (q *Queue) Content(h *Header) mailbox.Content {
-	return &content{ctx: q.ctx, db: q.readers, header: h}
+	return &content{ctx: q.ctx, readers: q.readers, header: h}
 }
 
 // Changed is sent to when another process has changed the queue (a command): what waits should be looked at again.

@@ -54,7 +54,7 @@ func rows(t testing.TB, q *Queue) map[string]int64 {
 	t.Helper()
 	counts := map[string]int64{}
 	for _, table := range []string{"message", "recipient", "chunk", "orphan", "destination"} {
-		n, err := q.numbers(context.Background(), "SELECT count(*) FROM "+table)
+		n, err := q.readers.numbers(context.Background(), "SELECT count(*) FROM "+table)
 		if err != nil {
 			t.Fatal(err)
 		}

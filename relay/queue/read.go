@@ -2,25 +2,10 @@ package queue
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
 )
-
-// scan takes a row as it is, whatever is in it.
-func scan(rows *sql.Rows) (*record, error) {
-	columns, err := rows.Columns()
-	if err != nil {
-		return nil, err
-	}
-	values := make([]any, len(columns))
-	pointers := make([]any, len(columns))
-	for i := range values {
-		pointers[i] = &values[i]
-	}
-	return &record{values: values}, rows.Scan(pointers...)
-}
 
 // reading makes items of rows. Those of one message share its header, those of one destination its fate.
 type reading struct {
@@ -113,33 +98,24 @@ func (q *Queue) items(ctx context.Context, where string, limit int, args ...any)
 }
 
 func (q *Queue) read(ctx context.Context, query string, args ...any) (items []*Item, damaged map[Key]error, err error) {
-	rows, err := q.readers.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, nil, classify(err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
 	g := newReading()
 	damaged = map[Key]error{}
-	for rows.Next() {
-		r, err := scan(rows)
-		if err != nil {
-			return nil, nil, err
-		}
-		i, err := g.item(r)
-		switch {
+	err = q.readers.each(ctx, query, func(r *record) bool {
+		switch i, err := g.item(r); {
 		case q.unreadable.has(i.Key):
 		case err != nil:
 			damaged[i.Key] = err
 		default:
 			items = append(items, i.Item)
 		}
-	}
-	return items, damaged, classify(rows.Err())
+		return true
+	}, args...)
+	return items, damaged, err
 }
 
 // oneByOne finds the items by their index alone, and reads each by itself.
 func (q *Queue) oneByOne(ctx context.Context, where string, args ...any) (items []*Item, damaged map[Key]error, err error) {
-	keys, err := q.numbers(ctx, "SELECT r.message, r.n FROM recipient r "+where, args...)
+	keys, err := q.readers.numbers(ctx, "SELECT r.message, r.n FROM recipient r "+where, args...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,18 +21,15 @@ const (
 func (q *Queue) Destinations(ctx context.Context, now time.Time, limit int, skip func(id int64) bool) ([]Destination, error) {
 	for {
 		found, idle, err := q.destinations(ctx, micros(now), limit, skip)
-		if err == nil && len(idle) > 0 {
-			err = q.writer.do(ctx, 0, func(t *tx) error {
-				for _, id := range idle {
-					if err := t.settle(id, micros(now)); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
+		if err == nil {
+			err = q.settle(ctx, idle, micros(now))
+		}
+		if errors.Is(err, ErrDamaged) && len(idle) > 0 {
+			q.log.Error("destinations without mail cannot be removed from the queue", "path", q.path, "error", err)
+			return found, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("queue: destinations: %w", classify(err))
+			return nil, fmt.Errorf("queue: destinations: %w", err)
 		}
 		if len(idle) < maxIdle {
 			return found, nil
@@ -41,42 +37,60 @@ func (q *Queue) Destinations(ctx context.Context, now time.Time, limit int, skip
 	}
 }
 
+// settle settles destinations together, or when that cannot be done each alone.
+func (q *Queue) settle(ctx context.Context, ids []int64, now int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	err := q.writer.do(ctx, 0, func(t *tx) error {
+		for _, id := range ids {
+			if err := t.settle(id, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if !errors.Is(err, ErrDamaged) || len(ids) == 1 {
+		return err
+	}
+	var last error
+	for i := range ids {
+		if err := q.settle(ctx, ids[i:i+1], now); err != nil {
+			last = err
+		}
+	}
+	return last
+}
+
 // destinations also gives those that have nothing to do, though they are due.
 func (q *Queue) destinations(ctx context.Context, now int64, limit int, skip func(id int64) bool) (
 	found []Destination, idle []int64, err error,
 ) {
-	rows, err := q.readers.QueryContext(ctx, selectDestinations, now)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for len(found) < limit && len(idle) < maxIdle && rows.Next() {
-		r, err := scan(rows)
-		if err != nil {
-			return nil, nil, err
-		}
-		at, _ := r.destination()
-		switch work := r.integer("whether there is work"); {
+	err = q.readers.each(ctx, selectDestinations, func(r *record) bool {
+		at, _ := r.destination() // of one that is damaged Ready gives nothing, and puts its mail aside
+		work := r.integer("whether there is work")
+		switch {
 		case skip(at.ID):
 		case work == 0:
 			idle = append(idle, at.ID)
 		default:
 			found = append(found, *at)
 		}
-	}
-	return found, idle, rows.Err()
+		return len(found) < limit && len(idle) < maxIdle
+	}, now)
+	return found, idle, err
 }
 
 // NextDue tells when the earliest destination is due; false when nothing waits.
 func (q *Queue) NextDue(ctx context.Context) (time.Time, bool, error) {
-	var due sql.NullInt64
-	if err := q.readers.QueryRowContext(ctx, "SELECT min(due) FROM destination").Scan(&due); err != nil {
-		return time.Time{}, false, fmt.Errorf("queue: %w", classify(err))
-	}
-	if !due.Valid || due.Int64 == never {
+	due, err := q.readers.numbers(ctx, "SELECT due FROM destination ORDER BY due LIMIT 1")
+	switch {
+	case err != nil:
+		return time.Time{}, false, fmt.Errorf("queue: %w", err)
+	case len(due) == 0, due[0][0] == never:
 		return time.Time{}, false, nil
 	}
-	return time.UnixMicro(due.Int64), true, nil
+	return time.UnixMicro(due[0][0]), true, nil
 }
 
 const (

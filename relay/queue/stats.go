@@ -2,8 +2,6 @@ package queue
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 )
 
@@ -35,39 +33,33 @@ const (
 func (a *Admin) Stats(ctx context.Context) (Stats, error) {
 	s, err := a.stats(ctx)
 	if err != nil {
-		return Stats{}, fmt.Errorf("queue: %w", classify(err))
+		return Stats{}, fmt.Errorf("queue: %w", err)
 	}
 	return s, nil
 }
 
 func (a *Admin) stats(ctx context.Context) (Stats, error) {
 	var s Stats
-	var waiting, leased, held, quarantined, both int64
-	for _, question := range []struct {
-		ask  string
-		into []any
-	}{
-		{countMessages, []any{&s.Messages, &s.Octets}},
-		{countWaiting, []any{&waiting}},
-		{countLeased, []any{&leased}},
-		{countAside, []any{&held, &quarantined, &both}},
-	} {
-		if err := a.db.QueryRowContext(ctx, question.ask).Scan(question.into...); err != nil {
+	var counts [4][3]int64
+	for n, ask := range []string{countMessages, countWaiting, countLeased, countAside} {
+		answer, err := a.readers.numbers(ctx, ask)
+		if err != nil {
 			return s, err
 		}
+		counts[n] = answer[0]
 	}
-	s.Recipients = map[State]int64{Waiting: waiting, Active: leased - both, Held: held, Quarantined: quarantined}
-	var created int64
-	err := a.db.QueryRowContext(ctx, "SELECT created FROM message ORDER BY id LIMIT 1").Scan(&created)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return s, err
-	}
-	s.Oldest = fromMicros(created)
-	counts, err := numbersOf(ctx, a.db, busiest, mostDestinations)
+	s.Messages, s.Octets = counts[0][0], counts[0][1]
+	held, quarantined, both := counts[3][0], counts[3][1], counts[3][2]
+	s.Recipients = map[State]int64{Waiting: counts[1][0], Active: counts[2][0] - both, Held: held, Quarantined: quarantined}
+	oldest, err := a.readers.numbers(ctx, "SELECT created FROM message ORDER BY id LIMIT 1")
 	if err != nil {
 		return s, err
 	}
-	for _, c := range counts {
+	for _, o := range oldest {
+		s.Oldest = fromMicros(o[0])
+	}
+	most, err := a.readers.numbers(ctx, busiest, mostDestinations)
+	for _, c := range most {
 		d, err := a.destination(ctx, c[0])
 		if err != nil {
 			return s, err
@@ -75,40 +67,27 @@ func (a *Admin) stats(ctx context.Context) (Stats, error) {
 		d.Recipients = c[1]
 		s.Destinations = append(s.Destinations, d)
 	}
-	return s, nil
+	return s, err
 }
 
 func (a *Admin) destination(ctx context.Context, id int64) (d DestinationStats, err error) {
-	rows, err := a.db.QueryContext(ctx, "SELECT "+destinationColumns+" FROM destination WHERE id = ?", id)
-	if err != nil {
-		return d, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	if rows.Next() {
-		r, err := scan(rows)
-		if err != nil {
-			return d, err
-		}
+	err = a.readers.each(ctx, "SELECT "+destinationColumns+" FROM destination WHERE id = ?", func(r *record) bool {
 		at, _ := r.destination()
-		d.Name, d.Failures, d.Next = at.Name, at.Failures, at.Due
-		if r.due == never {
-			d.Next = fromMicros(0)
+		d.Name, d.Failures = at.Name, at.Failures
+		if r.due != never {
+			d.Next = at.Due
 		}
 		if at.Last != nil {
 			d.Reason = at.Last.Text
 		}
-	}
-	if err := rows.Err(); err != nil {
+		return false
+	}, id)
+	if err != nil {
 		return d, err
 	}
-	var oldest, created sql.NullInt64
-	if err := a.db.QueryRowContext(ctx, oldestOf, id).Scan(&oldest); err != nil {
-		return d, err
+	created, err := a.readers.numbers(ctx, "SELECT created FROM message WHERE id = ("+oldestOf+")", id)
+	for _, c := range created {
+		d.Oldest = fromMicros(c[0])
 	}
-	err = a.db.QueryRowContext(ctx, "SELECT created FROM message WHERE id = ?", oldest.Int64).Scan(&created)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = nil
-	}
-	d.Oldest = fromMicros(created.Int64)
 	return d, err
 }

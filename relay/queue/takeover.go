@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 )
 
@@ -19,7 +18,7 @@ func (q *Queue) takeOver(ctx context.Context) error {
 	if err := q.freeLeases(ctx); err != nil {
 		return err
 	}
-	orphans, err := q.numbers(ctx, "SELECT message FROM orphan")
+	orphans, err := q.readers.numbers(ctx, "SELECT message FROM orphan")
 	if err != nil {
 		return err
 	}
@@ -41,7 +40,7 @@ const (
 )
 
 func (q *Queue) freeLeases(ctx context.Context) error {
-	leased, err := q.numbers(ctx, selectLeased)
+	leased, err := q.readers.numbers(ctx, selectLeased)
 	if err != nil {
 		return err
 	}
@@ -97,29 +96,4 @@ func (q *Queue) removeOrphan(ctx context.Context, row int64) error {
 			return err
 		}
 	}
-}
-
-// numbers reads up to three columns of numbers.
-func (q *Queue) numbers(ctx context.Context, query string, args ...any) ([][3]int64, error) {
-	return numbersOf(ctx, q.readers, query, args...)
-}
-
-func numbersOf(ctx context.Context, db *sql.DB, query string, args ...any) (all [][3]int64, err error) {
-	rows, err := db.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, classify(err)
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	columns, err := rows.Columns()
-	if err != nil {
-		return nil, err
-	}
-	for rows.Next() {
-		var n [3]int64
-		if err := rows.Scan([]any{&n[0], &n[1], &n[2]}[:len(columns)]...); err != nil {
-			return nil, err
-		}
-		all = append(all, n)
-	}
-	return all, classify(rows.Err())
 }
