@@ -160,9 +160,11 @@ func (a *Admin) Cat(ctx context.Context, id string, w io.Writer) error {
 	return err
 }
 
+const selectHeader = "SELECT " + headerColumns + " FROM message m WHERE m.name = ? ORDER BY m.id LIMIT 1"
+
 func (a *Admin) header(ctx context.Context, id string) (h *Header, err error) {
 	damage := error(nil)
-	err = a.readers.each(ctx, "SELECT "+headerColumns+" FROM message m WHERE m.name = ? ORDER BY m.id LIMIT 1", func(r *record) bool {
+	err = a.readers.each(ctx, selectHeader, func(r *record) bool {
 		h, damage = r.header(), r.err
 		return false
 	}, id)

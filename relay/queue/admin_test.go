@@ -153,7 +153,8 @@ func TestPages(t *testing.T) {
 			t.Fatalf("%v, want %v", l.Key, want)
 		}
 	}
-	if s, err := a.Stats(t.Context()); err != nil || len(s.Destinations) != mostDestinations || s.Destinations[0].Recipients != 51 {
+	s, err := a.Stats(t.Context())
+	if err != nil || len(s.Destinations) != mostDestinations || s.Destinations[0].Recipients != 51 {
 		t.Errorf("%+v %v", s, err)
 	}
 	if n, err := a.Remove(t.Context(), Filter{}); n != int64(len(all)) || err != nil {
@@ -189,7 +190,8 @@ func TestStats(t *testing.T) {
 		t.Error(got)
 	}
 	if len(s.Destinations) != 2 || s.Destinations[0].Name != "mx:two.test" || s.Destinations[0].Recipients != 3 ||
-		s.Destinations[1].Failures != 1 || s.Destinations[1].Reason != "no route to host" || !s.Destinations[1].Oldest.Equal(begun) {
+		s.Destinations[1].Failures != 1 || s.Destinations[1].Reason != "no route to host" ||
+		!s.Destinations[1].Oldest.Equal(begun) {
 		t.Errorf("%+v", s.Destinations)
 	}
 }
@@ -249,7 +251,8 @@ func TestChanges(t *testing.T) {
 func TestChangesUnderWay(t *testing.T) {
 	q, c := newQueue(t)
 	a := admin(t, q, c)
-	report := []Entry{{Message: messageOf("01R", memory{text(10)}), Recipients: []Recipient{recipientOf(c, "store:x", "s@one.test")}}}
+	report := []Entry{{Message: messageOf("01R", memory{text(10)}),
+		Recipients: []Recipient{recipientOf(c, "store:x", "s@one.test")}}}
 	for _, size := range []int{100, 2 * atOnce} {
 		items := put(t, q, messageOf("01A", file(text(size))), true, recipientOf(c, "mx:two.test", "a@two.test"))
 		if n, err := a.Remove(t.Context(), Filter{}); n != 1 || err != nil {
@@ -321,7 +324,7 @@ func TestAdminWithoutRelay(t *testing.T) {
 
 // Every way in which a queue cannot be opened is one line that says what to do.
 func TestOpenFails(t *testing.T) {
-	dir := t.TempDir()
+	dir := tempDir(t)
 	write := func(name, content string) string {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
@@ -384,12 +387,12 @@ func wantLine(t *testing.T, path string, err error, want string, is error) {
 }
 
 func TestOpenWithoutPermission(t *testing.T) {
-	dir := t.TempDir()
+	dir := tempDir(t)
 	path := filepath.Join(dir, "queue.db")
 	if err := openAt(t, path, nil).Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	check := func(want string) {

@@ -72,7 +72,9 @@ type selected struct {
 }
 
 // change does something to each item that the filter selects. What it selects is found without a lock.
-func (a *Admin) change(ctx context.Context, f Filter, one func(*session, selected) (int64, error)) (total int64, err error) {
+func (a *Admin) change(ctx context.Context, f Filter, one func(*session, selected) (int64, error)) (
+	total int64, err error,
+) {
 	s, err := openSession(ctx, adminDSN(a.path))
 	if err != nil {
 		return 0, opening(a.path, err)

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -56,7 +57,7 @@ func (r *contentReader) WriteTo(w io.Writer) (total int64, err error) {
 			r.err = r.load()
 		}
 		if len(r.chunk) == 0 {
-			if r.err == io.EOF {
+			if errors.Is(r.err, io.EOF) {
 				return total, nil
 			}
 			return total, r.err

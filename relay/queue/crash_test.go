@@ -56,7 +56,7 @@ func TestVictim(t *testing.T) {
 
 // A process that is killed loses nothing of what it acknowledged, and leaves nothing half done.
 func TestKill(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "queue.db")
+	path := filepath.Join(tempDir(t), "queue.db")
 	said := map[string]map[string]int{"begin": {}, "put": {}, "going": {}, "gone": {}}
 	for round := range 4 {
 		kill(t, path, 100*(round+1), said)

@@ -131,7 +131,7 @@ func TestDamagedFile(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newClock()
-			path := filepath.Join(t.TempDir(), "queue.db")
+			path := filepath.Join(tempDir(t), "queue.db")
 			q := openAt(t, path, c)
 			for n := range messages {
 				m := messageOf(fmt.Sprintf("M%d", n), memory{fmt.Appendf(nil, "Subject: number %d of\r\n\r\n", n)})
@@ -199,7 +199,8 @@ func wantShown(t *testing.T, a *Admin, want, contents int) {
 	if found := list(t, a, Filter{Recipient: "x@a.test"}); len(found) != 1 || found[0].Message.ID != "more" {
 		t.Errorf("%+v", found)
 	}
-	if s, err := a.Stats(t.Context()); contents > 0 && (err != nil || s.Recipients[Quarantined] != 1 || s.Recipients[Active] != 1) {
+	s, err := a.Stats(t.Context())
+	if contents > 0 && (err != nil || s.Recipients[Quarantined] != 1 || s.Recipients[Active] != 1) {
 		t.Errorf("%+v %v", s, err)
 	}
 }

@@ -56,7 +56,8 @@ func TestFull(t *testing.T) {
 		t.Errorf("%v, want %v", after, before)
 	}
 	small := put(t, q, messageOf("01C", memory{text(100)}), true, recipientOf(c, "mx:a.test", "x@a.test"))
-	if err := q.Finish(t.Context(), []Outcome{{Item: had[0], Kind: Gone}}, []Entry{entryOf(c, "01D", 3*atOnce)}); !errors.Is(err, mailbox.ErrNoSpace) {
+	err = q.Finish(t.Context(), []Outcome{{Item: had[0], Kind: Gone}}, []Entry{entryOf(c, "01D", 3*atOnce)})
+	if !errors.Is(err, mailbox.ErrNoSpace) {
 		t.Error(err)
 	}
 	finish(t, q, Outcome{Item: had[0], Kind: Gone}, Outcome{Item: small[0], Kind: Gone})
@@ -268,7 +269,7 @@ func TestLogStaysShort(t *testing.T) {
 
 func TestOrphans(t *testing.T) {
 	c := newClock()
-	path := filepath.Join(t.TempDir(), "queue.db")
+	path := filepath.Join(tempDir(t), "queue.db")
 	q := openAt(t, path, c)
 	p := &parcel{q: q, source: newSource(q.buffers, file(text(10*atOnce)))}
 	for range 9 { // as a process that ends before the last slice
@@ -289,7 +290,8 @@ func TestOrphans(t *testing.T) {
 	}
 	q = openAt(t, path, c)
 	wantEmpty(t, q)
-	if next := put(t, q, messageOf("01A", memory{text(10)}), false, recipientOf(c, "mx:a.test", "x@a.test")); next[0].Row <= p.header.Row {
+	next := put(t, q, messageOf("01A", memory{text(10)}), false, recipientOf(c, "mx:a.test", "x@a.test"))
+	if next[0].Row <= p.header.Row {
 		t.Error("a number is used again")
 	}
 }

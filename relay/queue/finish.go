@@ -206,7 +206,8 @@ func (t *tx) finish(outcomes []Outcome, w *ways) (done int, err error) {
 }
 
 func (t *tx) outcome(o *Outcome) (ours bool, err error) {
-	i, n := o.Item, int64(0)
+	i := o.Item
+	var n int64
 	switch o.Kind {
 	case Gone:
 		n, err = t.exec(deleteItem, i.Row, int64(i.N), i.Lease)

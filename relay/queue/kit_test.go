@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -71,10 +72,25 @@ func openAt(t testing.TB, path string, c *clock) *Queue {
 	return q
 }
 
+// tempDir is a folder in memory where there is one: few of the tests prove anything about the disk.
+func tempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "mxbypass-queue")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 func newQueue(t testing.TB) (*Queue, *clock) {
 	t.Helper()
 	c := newClock()
-	return openAt(t, filepath.Join(t.TempDir(), "queue.db"), c), c
+	return openAt(t, filepath.Join(tempDir(t), "queue.db"), c), c
 }
 
 // memory is a content in memory, in pieces; file is one that has to be read.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -42,17 +41,10 @@ type modelItem struct {
 func (i *modelItem) waits() bool { return i.state == stateWaiting && i.lease == 0 }
 
 func TestModel(t *testing.T) {
-	where := "/dev/shm" // nothing is proved here about the disk
-	if _, err := os.Stat(where); err != nil {
-		where = ""
-	}
+	dir, n := tempDir(t), 0
 	rapid.Check(t, func(t *rapid.T) {
-		dir, err := os.MkdirTemp(where, "queue-model")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer os.RemoveAll(dir)
-		m := &model{clock: newClock(), path: filepath.Join(dir, "queue.db"), items: map[Key]*modelItem{},
+		n++
+		m := &model{clock: newClock(), path: filepath.Join(dir, fmt.Sprint(n, ".db")), items: map[Key]*modelItem{},
 			contents: map[int64][]byte{}, until: map[string]time.Time{}, ids: map[string]int64{}}
 		m.open(t)
 		defer func() { m.close(t) }()
@@ -107,7 +99,8 @@ func (m *model) put(t *rapid.T) {
 		}
 		r := e.Recipients[n]
 		m.ids[r.Destination] = i.Fate.ID
-		m.items[i.Key] = &modelItem{destination: r.Destination, due: r.Due, expires: r.Expires, lease: i.Lease, attempts: i.Attempts}
+		m.items[i.Key] = &modelItem{destination: r.Destination, due: r.Due, expires: r.Expires, lease: i.Lease,
+			attempts: i.Attempts}
 		m.contents[i.Row] = text(max(size, 40))[:size]
 	}
 	m.seen = append(m.seen, items...)

@@ -38,10 +38,11 @@ func (p places) forgetID(id int64) {
 }
 
 const (
-	destinationColumns = "id, name, due, until, failures, last_time, last_host, last_command, last_code, last_enhanced, last_text"
-	selectPlace        = "SELECT " + destinationColumns + " FROM destination WHERE name = ?"
-	insertPlace        = "INSERT INTO destination (name, due, until, failures) VALUES (?, ?, 0, 0)"
-	hastenPlace        = `UPDATE destination SET due = max(until, ?2) WHERE id = ?1 AND due > max(until, ?2)`
+	destinationColumns = `id, name, due, until, failures, last_time, last_host, last_command, last_code, last_enhanced,
+		last_text`
+	selectPlace = "SELECT " + destinationColumns + " FROM destination WHERE name = ?"
+	insertPlace = "INSERT INTO destination (name, due, until, failures) VALUES (?, ?, 0, 0)"
+	hastenPlace = `UPDATE destination SET due = max(until, ?2) WHERE id = ?1 AND due > max(until, ?2)`
 )
 
 // place gives the destination of a name. One that is new is due at due.

@@ -91,7 +91,7 @@ func wantContent(t testing.TB, q *Queue, h *Header, want []byte) {
 // Everything that is put comes back as it was, also after a new start.
 func TestPutAndReady(t *testing.T) {
 	c := newClock()
-	path := filepath.Join(t.TempDir(), "queue.db")
+	path := filepath.Join(tempDir(t), "queue.db")
 	q := openAt(t, path, c)
 	m := messageOf("01JBFULL", memory{text(10 << 10)})
 	m.Reverse = address(`"odd sender"@one.test`)
@@ -249,7 +249,8 @@ func TestLeases(t *testing.T) {
 		t.Error("leased items are ready", got)
 	}
 	// The second is tried again; what somebody does with an old token touches nothing.
-	failed := &Attempt{Time: c.Now(), Host: "mx.a.test", Command: "RCPT", Code: 451, Enhanced: [3]int{4, 7, 1}, Text: "later\x00\xff"}
+	failed := &Attempt{Time: c.Now(), Host: "mx.a.test", Command: "RCPT", Code: 451, Enhanced: [3]int{4, 7, 1},
+		Text: "later\x00\xff"}
 	next := c.Now().Add(5 * time.Minute)
 	retry := Outcome{Item: had[1], Kind: Retry, Attempt: failed, Next: next, Notice: had[1].Notice}
 	finish(t, q, Outcome{Item: had[0], Kind: Gone}, retry)
@@ -288,8 +289,9 @@ func TestLeases(t *testing.T) {
 
 func TestReports(t *testing.T) {
 	q, c := newQueue(t)
-	report := Entry{Message: messageOf("01JR", memory{text(3000)}), Recipients: []Recipient{recipientOf(c, "store:cloud", "s@one.test")}}
-	long := Entry{Message: messageOf("01JL", file(text(2*atOnce))), Recipients: []Recipient{recipientOf(c, "store:cloud", "s@one.test")}}
+	sender := []Recipient{recipientOf(c, "store:cloud", "s@one.test")}
+	report := Entry{Message: messageOf("01JR", memory{text(3000)}), Recipients: sender}
+	long := Entry{Message: messageOf("01JL", file(text(2*atOnce))), Recipients: sender}
 	items := put(t, q, messageOf("01JB", memory{text(100)}), true, recipientOf(c, "mx:a.test", "x@a.test"))
 	for range 2 { // the second time nothing is ours any more, and nobody is told twice
 		if err := q.Finish(t.Context(), []Outcome{{Item: items[0], Kind: Gone}}, []Entry{report, long}); err != nil {

@@ -142,7 +142,8 @@ func (q *Queue) oneByOne(ctx context.Context, where string, args ...any) (items 
 
 // quarantine puts an item aside, with the reason in place of its last failure.
 func (q *Queue) quarantine(ctx context.Context, k Key, why error) error {
-	q.log.Error("a message in the queue is damaged, and put aside", "path", q.path, "row", k.Row, "recipient", k.N, "error", why)
+	q.log.Error("a message in the queue is damaged, and put aside", "path", q.path, "row", k.Row, "recipient", k.N,
+		"error", why)
 	a := &Attempt{Time: q.now(), Enhanced: [3]int{4, 3, 0}, Text: why.Error()}
 	err := q.writer.do(ctx, 512, func(t *tx) error {
 		if _, err := t.exec(quarantineItem, k.Row, int64(k.N)); err != nil {

@@ -18,7 +18,9 @@ const (
 
 // Destinations gives destinations with something to do at now, longest due first, at most limit, leaving out those
 // for which skip says so.
-func (q *Queue) Destinations(ctx context.Context, now time.Time, limit int, skip func(id int64) bool) ([]Destination, error) {
+func (q *Queue) Destinations(ctx context.Context, now time.Time, limit int, skip func(id int64) bool) (
+	[]Destination, error,
+) {
 	for {
 		found, idle, err := q.destinations(ctx, micros(now), limit, skip)
 		if err == nil {
@@ -94,11 +96,12 @@ func (q *Queue) NextDue(ctx context.Context) (time.Time, bool, error) {
 }
 
 const (
-	itemColumns = recipientColumns + ", " + headerColumns + `, d.id, d.name, d.due, d.until, d.failures, d.last_time, d.last_host,
-		d.last_command, d.last_code, d.last_enhanced, d.last_text`
+	itemColumns = recipientColumns + ", " + headerColumns + `, d.id, d.name, d.due, d.until, d.failures, d.last_time,
+		d.last_host, d.last_command, d.last_code, d.last_enhanced, d.last_text`
 	fromItems = ` FROM recipient r LEFT JOIN message m ON m.id = r.message LEFT JOIN destination d ON d.id = r.destination `
 
-	whereReady = "WHERE r.destination = ? AND r.state = 0 AND r.lease = 0 AND r.due <= ? ORDER BY r.due, r.message, r.n LIMIT ?"
+	whereReady = `WHERE r.destination = ? AND r.state = 0 AND r.lease = 0 AND r.due <= ?
+		ORDER BY r.due, r.message, r.n LIMIT ?`
 	selectItem = "SELECT " + itemColumns + fromItems + "WHERE r.message = ? AND r.n = ?"
 
 	whereOverdue = "WHERE r.state = 0 AND r.lease = 0 AND r.watch <= ? ORDER BY r.watch, r.message, r.n LIMIT ?"

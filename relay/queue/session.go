@@ -116,7 +116,7 @@ func (s *session) query(query string, row func([]driver.Value) error, args ...an
 	values := make([]driver.Value, len(rows.Columns()))
 	for {
 		switch err := rows.Next(values); {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return err
