@@ -18,6 +18,9 @@ func (p MXPolicy) Valid() bool {
 	return p == PolicyAuto || p == PolicyLocal || p == PolicyExternal || p == PolicySplit
 }
 
+// HasOtherHalf tells whether an address that is not kept here is one of the external MX, whatever DNS says.
+func (p MXPolicy) HasOtherHalf() bool { return p == PolicyExternal || p == PolicySplit }
+
 // Domain is a hosted domain.
 type Domain struct {
 	Name     DomainName

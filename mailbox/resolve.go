@@ -269,7 +269,7 @@ func (w *walk) target(ctx context.Context, from Domain, to Address) (Domain, Ent
 	}
 	entry, tag, err := w.resolver.find(ctx, to)
 	switch {
-	case errors.Is(err, ErrNoMailbox) && (d.MX == PolicyExternal || d.MX == PolicySplit):
+	case errors.Is(err, ErrNoMailbox) && d.MX.HasOtherHalf():
 		return Domain{}, Entry{}, "", fmt.Errorf("%s: %w", to, errElsewhere)
 	case errors.Is(err, ErrNoMailbox):
 		return Domain{}, Entry{}, "", fmt.Errorf("%w: it leads to %s, which does not exist", ErrUnavailable, to)

@@ -19,12 +19,14 @@ const maxLine = 256 << 10
 //
 //	address    user@domain, or the domain alone for a line that is only about the domain
 //	alias      the targets of an alias, separated by spaces; empty: a mailbox
+//	copies     of a mailbox: addresses that get its mail as well, separated by spaces
 //	disabled   yes or no (also true, false, 1, 0); empty: no
 //	site       of the domain; a domain that is missing is made when its line names a site
 //	mx         MX policy of a domain that is made: auto, local, external, split; empty: auto
+//	external   by which way external mail of a domain that is made leaves: mx, smtp://host:port; empty: as all mail
 //	bypass     of a domain that is made: yes or no; empty: yes
 //	catch_all  of a domain that is made: a mailbox address
-var Columns = []string{"address", "alias", "disabled", "site", "mx", "bypass", "catch_all"}
+var Columns = []string{"address", "alias", "copies", "disabled", "site", "mx", "external", "bypass", "catch_all"}
 
 // ReadCSV reads the header line of a CSV file (RFC 4180, UTF-8, comma) and returns the rows below it. No field has a
 // line break in it. The error wraps ErrInvalid, unless it is of r.
@@ -135,12 +137,11 @@ func parseRow(v map[string]string) (row Row, err error) {
 	if row.Entry.Address, err = parseAddressOrDomain(v["address"]); err != nil {
 		return Row{}, fmt.Errorf("address: %w", err)
 	}
-	for to := range strings.FieldsSeq(v["alias"]) {
-		target, err := mailbox.ParseAddress(to)
-		if err != nil {
-			return Row{}, fmt.Errorf("alias: %w", err)
-		}
-		row.Entry.Alias = append(row.Entry.Alias, target)
+	if row.Entry.Alias, err = parseAddresses(v["alias"]); err != nil {
+		return Row{}, fmt.Errorf("alias: %w", err)
+	}
+	if row.Entry.Copies, err = parseAddresses(v["copies"]); err != nil {
+		return Row{}, fmt.Errorf("copies: %w", err)
 	}
 	disabled, err := parseYes(v["disabled"], new(bool))
 	if err != nil {
@@ -150,22 +151,46 @@ func parseRow(v map[string]string) (row Row, err error) {
 		if row.Disabled = *disabled; len(row.Entry.Alias) > 0 {
 			return Row{}, errors.New("alias: a domain alone has no targets")
 		}
+		if len(row.Entry.Copies) > 0 {
+			return Row{}, errors.New("copies: a domain alone has none")
+		}
 	} else {
 		row.Entry.Disabled = *disabled
 	}
+	err = parseDomain(v, &row)
+	return row, err
+}
+
+// parseDomain reads the columns that a domain is made of.
+func parseDomain(v map[string]string, row *Row) (err error) {
 	if row.Bypass, err = parseYes(v["bypass"], nil); err != nil {
-		return Row{}, fmt.Errorf("bypass: %w", err)
+		return fmt.Errorf("bypass: %w", err)
 	}
 	row.Site, row.MX = v["site"], mailbox.MXPolicy(v["mx"])
 	if row.MX != "" && !row.MX.Valid() {
-		return Row{}, fmt.Errorf("mx: %s is none of auto, local, external, split", shown(v["mx"]))
+		return fmt.Errorf("mx: %s is none of auto, local, external, split", shown(v["mx"]))
+	}
+	if row.External, err = mailbox.ParseExternal(v["external"]); err != nil {
+		return fmt.Errorf("external: %s: %w", shown(v["external"]), err)
 	}
 	if all := v["catch_all"]; all != "" {
 		if row.CatchAll, err = mailbox.ParseAddress(all); err != nil {
-			return Row{}, fmt.Errorf("catch_all: %w", err)
+			return fmt.Errorf("catch_all: %w", err)
 		}
 	}
-	return row, nil
+	return nil
+}
+
+// parseAddresses reads addresses with spaces between them.
+func parseAddresses(s string) (list []mailbox.Address, err error) {
+	for field := range strings.FieldsSeq(s) {
+		a, err := mailbox.ParseAddress(field)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, a)
+	}
+	return list, nil
 }
 
 func parseAddressOrDomain(s string) (mailbox.Address, error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -43,6 +44,12 @@ func describe(row directory.Row) string {
 	}
 	if row.Site != "" || row.MX != "" {
 		s += fmt.Sprintf(" site=%s mx=%s", row.Site, row.MX)
+	}
+	if row.External != (mailbox.External{}) {
+		s += " external=" + row.External.String()
+	}
+	for _, to := range row.Entry.Copies {
+		s += " +" + to.Wire()
 	}
 	if row.Bypass != nil {
 		s += fmt.Sprintf(" bypass=%v", *row.Bypass)
@@ -93,6 +100,33 @@ func TestReadCSV(t *testing.T) {
 		"18! something follows a closing quote",
 		"19! a quote inside of a field that does not start with one",
 		"20 last@d.test",
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestReadCSVOfMailThatLeaves(t *testing.T) {
+	got, err := read("address,site,copies,External,alias\n" +
+		"a@d.test,,b@abroad.test  c@d.test,,\n" +
+		"b@d.test,cloud,,smtp://Relay.test,x@abroad.test\n" +
+		"d.test,cloud,,mx,\n" +
+		"c@d.test,,b@d.test x,,\n" +
+		"d.test,,b@d.test,,\n" +
+		"d.test,cloud,,lmtp://relay.test,\n" +
+		"d.test,cloud,,\x1b" + strings.Repeat("x", 100) + ",\n")
+	want := []string{
+		"2 a@d.test +b@abroad.test +c@d.test",
+		"3 b@d.test >x@abroad.test site=cloud mx= external=smtp://relay.test:25",
+		"4 @d.test site=cloud mx= external=mx",
+		"5! copies: invalid address: no domain",
+		"6! copies: a domain alone has none",
+		`7! external: "lmtp://relay.test": invalid address: unknown scheme "lmtp": want "mx", "smtp://host:port" or nothing`,
+		`8! external: "�` + strings.Repeat("x", 79) + `"...: invalid address: no scheme: ` +
+			`want "mx", "smtp://host:port" or nothing`,
 	}
 	if err != nil {
 		t.Error(err)
@@ -153,6 +187,7 @@ func TestCSVThatCannotBeRead(t *testing.T) {
 // Whatever the file holds: no panic, every row has an error or an address that parses to itself, and line numbers grow.
 func FuzzReadCSV(f *testing.F) {
 	f.Add("address,alias,disabled,site,mx,bypass,catch_all\na@d.test,\"b@d.test c@d.test\",yes,s,auto,no,x@d.test\n")
+	f.Add("address,copies,external\na@d.test,b@d.test c@e.test,mx\nb@d.test,,smtp://[::1]:2525\nc@d.test,,lmtp://x\n")
 	f.Add("address\r\n\"a@d.test\"\r\nd.test\r\n")
 	f.Add("alias,address\n\"\"\"\",\n,\"a\nb\"\n")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -169,7 +204,7 @@ func FuzzReadCSV(f *testing.F) {
 			if err != nil || row.Err != nil {
 				continue
 			}
-			for _, a := range append(row.Entry.Alias, row.Entry.Address, row.CatchAll) {
+			for _, a := range slices.Concat(row.Entry.Alias, row.Entry.Copies, []mailbox.Address{row.Entry.Address, row.CatchAll}) {
 				if a.Local == "" {
 					continue
 				}
@@ -180,6 +215,9 @@ func FuzzReadCSV(f *testing.F) {
 			}
 			if row.MX != "" && !row.MX.Valid() {
 				t.Fatalf("policy %q", row.MX)
+			}
+			if again, err := mailbox.ParseExternal(row.External.String()); err != nil || again != row.External {
+				t.Fatalf("external %+v, %v", row.External, err)
 			}
 		}
 	})

@@ -15,6 +15,7 @@ type Row struct {
 	Entry    mailbox.Entry // Address.Local is empty when the row is about the domain alone
 	Site     string        // empty: the domain must be there
 	MX       mailbox.MXPolicy
+	External mailbox.External
 	Bypass   *bool
 	CatchAll mailbox.Address
 	Disabled bool // of a domain alone

@@ -30,6 +30,9 @@ func (r Rules) Domain(d mailbox.Domain) error {
 	if !d.MX.Valid() {
 		return Invalidf("domain %s: MX policy %q is none of auto, local, external, split", d.Name, d.MX)
 	}
+	if e := d.External; e.MX && !e.Host.IsZero() || !e.Host.IsZero() && (e.Host.Host.IsZero() || e.Host.Port == 0) {
+		return Invalidf("domain %s: external is neither the MX nor a server", d.Name)
+	}
 	return nil
 }
 
@@ -46,24 +49,34 @@ func (r Rules) Site(name string) error {
 	return nil
 }
 
-// Entry checks a mailbox or an alias by itself: whether the targets of an alias exist is [Rules.Alias]. The error wraps
-// ErrInvalid.
+// Entry checks a mailbox or an alias by itself: what it leads to is [Rules.Targets]. The error wraps ErrInvalid.
 func (r Rules) Entry(e mailbox.Entry) error {
 	if err := r.name(e.Address); err != nil {
 		return Invalidf("%s: %w", e.Address, err)
 	}
-	if len(e.Alias) > mailbox.MaxAliasEntries {
-		return Invalidf("alias %s has %d targets, at most %d are allowed", e.Address, len(e.Alias),
-			mailbox.MaxAliasEntries)
+	if len(e.Alias) == 0 {
+		return list("mailbox", "copy", e.Address, e.Copies)
 	}
-	if len(e.Alias) > 0 && e.Disabled {
+	if e.Disabled {
 		return Invalidf("alias %s: only a mailbox can be disabled", e.Address)
 	}
-	seen := make(map[mailbox.Address]bool, len(e.Alias))
-	for _, to := range e.Alias {
+	if len(e.Copies) > 0 {
+		return Invalidf("alias %s: only a mailbox has copies: an alias leads to one more address", e.Address)
+	}
+	return list("alias", "target", e.Address, e.Alias)
+}
+
+// list checks what stands in the list of an alias or a mailbox.
+func list(kind, item string, of mailbox.Address, targets []mailbox.Address) error {
+	if len(targets) > mailbox.MaxAliasEntries {
+		return Invalidf("%s %s leads to %d addresses, at most %d are allowed", kind, of, len(targets),
+			mailbox.MaxAliasEntries)
+	}
+	seen := make(map[mailbox.Address]bool, len(targets))
+	for _, to := range targets {
 		key := to.Fold()
 		if seen[key] {
-			return Invalidf("alias %s has the target %s twice", e.Address, to)
+			return Invalidf("%s %s has the %s %s twice", kind, of, item, to)
 		}
 		seen[key] = true
 	}
@@ -88,9 +101,11 @@ func (r Rules) name(a mailbox.Address) error {
 	return nil
 }
 
-// Alias checks what an alias leads to in the directory d, which already has it: every target is in a hosted domain and
-// exists, and none leads back. The error wraps ErrInvalid when the alias is at fault; others are of the directory.
-func (r Rules) Alias(ctx context.Context, d mailbox.Directory, a mailbox.Address) error {
+// Targets checks what an alias or the copies of a mailbox lead to in the directory d, which already has it: every target
+// in a hosted domain exists, unless it is kept by the other half of its domain, no other is at a gateway or at what cannot
+// be the domain of mail, and none leads back. The error wraps ErrInvalid when the entry is at fault; others are of the
+// directory.
+func (r Rules) Targets(ctx context.Context, d mailbox.Directory, a mailbox.Address) error {
 	return r.leads(ctx, d, a)
 }
 
@@ -108,25 +123,58 @@ func (r Rules) CatchAll(ctx context.Context, d mailbox.Directory, of mailbox.Dom
 // leads resolves an address as the relay does, as if nothing was disabled and no domain had a catch-all.
 func (r Rules) leads(ctx context.Context, d mailbox.Directory, a mailbox.Address) error {
 	probe := &probe{d: d}
-	resolver := mailbox.Resolver{Directory: probe, Delimiter: r.Delimiter}
-	domain, err := resolver.Domain(ctx, a.Domain)
-	if err == nil {
-		_, err = resolver.Resolve(ctx, domain, a.Local)
+	got, err := r.resolve(ctx, probe, a)
+	if err == nil && probe.copies {
+		// The relay passes over a copy that leads back. Who wrote it did not mean it.
+		probe.asAliases = true
+		if _, err = r.resolve(ctx, probe, a); errors.Is(err, mailbox.ErrAliasLoop) {
+			err = fmt.Errorf("%s: %w: a copy leads back to where it comes from", a, mailbox.ErrAliasLoop)
+		}
 	}
-	if err == nil || probe.failed != nil {
+	switch {
+	case probe.failed != nil:
 		return probe.failed
-	}
-	if errors.Is(err, mailbox.ErrUnavailable) {
+	case errors.Is(err, mailbox.ErrUnavailable):
 		// The directory did answer: this says of a target that it is not there.
 		return Invalidf("%s", strings.Replace(err.Error(), mailbox.ErrUnavailable.Error()+": ", "", 1))
+	case err != nil:
+		return Invalidf("%w", err)
 	}
-	return Invalidf("%w", err)
+	for _, away := range got.Redirects {
+		if err := r.elsewhere(away.To.Domain); err != nil {
+			return Invalidf("%s leads to %s: %w", away.From, away.To, err)
+		}
+	}
+	return nil
 }
 
-// probe is a directory in which everything is enabled. It keeps the error of a directory that cannot answer.
+func (r Rules) resolve(ctx context.Context, d mailbox.Directory, a mailbox.Address) (mailbox.Resolution, error) {
+	resolver := mailbox.Resolver{Directory: d, Delimiter: r.Delimiter}
+	domain, err := resolver.Domain(ctx, a.Domain)
+	if err != nil {
+		return mailbox.Resolution{}, err
+	}
+	return resolver.Resolve(ctx, domain, a.Local)
+}
+
+// elsewhere checks the domain of a target that is not here.
+func (r Rules) elsewhere(d mailbox.DomainName) error {
+	if mailbox.CheckDomainName(d) != nil {
+		return fmt.Errorf("%s is not hosted here, and mail for elsewhere needs a domain with at least two labels", d)
+	}
+	if r.Separators != nil && r.Separators(d) != nil {
+		return fmt.Errorf("%s is a gateway: name the mailbox itself", d)
+	}
+	return nil
+}
+
+// probe is a directory in which everything is enabled. It keeps the error of a directory that cannot answer, and whether
+// a mailbox had copies. With asAliases, such a mailbox is an alias to its copies.
 type probe struct {
-	d      mailbox.Directory
-	failed error
+	d         mailbox.Directory
+	failed    error
+	copies    bool
+	asAliases bool
 }
 
 func (p *probe) Domain(ctx context.Context, name mailbox.DomainName) (mailbox.Domain, error) {
@@ -144,5 +192,11 @@ func (p *probe) Entry(ctx context.Context, a mailbox.Address) (mailbox.Entry, er
 		p.failed = err
 	}
 	e.Disabled = false
+	if len(e.Copies) > 0 {
+		p.copies = true
+		if p.asAliases {
+			e.Alias, e.Copies = e.Copies, nil
+		}
+	}
 	return e, err
 }

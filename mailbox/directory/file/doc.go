@@ -8,12 +8,16 @@
 //	name               = "exemple.org"         # required
 //	site               = "cloud"               # required; a site of the configuration
 //	mx                 = "auto"                # auto (default) | local | external | split
+//	external           = ""                    # by which way its external mail leaves: "" as all mail for elsewhere
+//	                                           # (default), "mx" by its MX without us, "smtp://host:port" to a server
 //	bypass             = true                  # default: true
 //	disabled           = false                 # default: false; true refuses all of its mail for now
 //	mailboxes          = ["foobar", "contact"] # local parts
 //	disabled_mailboxes = ["foobar"]            # which of them are refused for now
 //	catch_all          = ""                    # a mailbox address that takes unknown local parts
 //	[domain.aliases]
-//	info       = ["contact@exemple.org"]       # each a list of one or more addresses in hosted domains
+//	info       = ["contact@exemple.org"]       # each a list of one or more addresses, here or elsewhere
 //	"john.doe" = ["foobar@exemple.org"]        # a name with a dot needs its quotes
+//	[domain.copies]
+//	foobar     = ["archive@example.net"]       # of a mailbox: addresses, here or elsewhere, that get its mail as well
 package file

@@ -54,7 +54,10 @@ mailboxes = [
 ]
 disabled_mailboxes = ["SICK"]
 catch_all = "box@bücher.test"
-aliases = { "john.doe" = ["foobar@exemple.org", "info+tag@exemple.org"] }
+external = "smtp://[2001:db8::25]:2525"
+aliases = { "john.doe" = ["foobar@exemple.org", "info+tag@exemple.org"], away = ["x@away.test", "nobody@bücher.test"] }
+[domain.copies]
+BOX = ["john.doe@bücher.test", "y@elsewhere.test"]
 `
 
 func TestContract(t *testing.T) {
@@ -69,7 +72,7 @@ func TestContract(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got = append(got, d.Name.Unicode()+" "+d.Site+" "+string(d.MX)+" "+d.CatchAll.String())
+		got = append(got, d.Name.Unicode()+" "+d.Site+" "+string(d.MX)+" "+d.CatchAll.String()+" "+d.External.String())
 		if !d.Bypass != d.Disabled {
 			t.Errorf("%+v", d)
 		}
@@ -83,6 +86,9 @@ func TestContract(t *testing.T) {
 			for _, to := range e.Alias {
 				line += " >" + to.Wire()
 			}
+			for _, to := range e.Copies {
+				line += " +" + to.Wire()
+			}
 			if e.Disabled {
 				line += " disabled"
 			}
@@ -90,9 +96,12 @@ func TestContract(t *testing.T) {
 		}
 	}
 	want := []string{
-		"exemple.org cloud auto <>", "bücher.test vps42 split box@xn--bcher-kva.test",
+		"exemple.org cloud auto <> ",
+		"bücher.test vps42 split box@xn--bcher-kva.test smtp://[2001:db8::25]:2525",
 		"contact", "foobar", "info >contact@exemple.org",
-		"Box", "john.doe >foobar@exemple.org >info+tag@exemple.org", "sick disabled",
+		"away >x@away.test >nobody@xn--bcher-kva.test",
+		"Box +john.doe@xn--bcher-kva.test +y@elsewhere.test", "john.doe >foobar@exemple.org >info+tag@exemple.org",
+		"sick disabled",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -137,13 +146,13 @@ func TestBadFiles(t *testing.T) {
 		head + "catch_all=\"x\"":             {`4:11: key "domain.catch_all": "x": invalid address`},
 		head + "catch_all=\"x@abroad.test\"": {`4:11: key "domain.catch_all": catch-all of d.test: abroad.test`},
 		head + "aliases=[]":                  {`4:1: key "domain.aliases": want a table`},
-		head + "mailboxes=[\"a\"]\n[domain.aliases]\na=[\"a@d.test\"]\nx=[\"no@d.test\"]\ny=[\"x@abroad.test\"]\n" +
+		head + "mailboxes=[\"a\"]\n[domain.aliases]\na=[\"a@d.test\"]\nx=[\"no@d.test\"]\ny=[\"x@abroad\"]\n" +
 			"l=[\"m@d.test\"]\nm=[\"l@d.test\"]\nt=[\"a@d.test\",\"A@d.test\"]\n": {
 			`6:1: key "domain.aliases.a": a@d.test is a mailbox already`,
 			`7:1: key "domain.aliases.x": alias x@d.test: it leads to no@d.test, which does not exist`,
-			`8:1: key "domain.aliases.y": alias y@d.test: it leads to x@abroad.test, which is not in a hosted domain`,
-			`9:1: key "domain.aliases.l": l@d.test: alias loop`,
-			`10:1: key "domain.aliases.m": m@d.test: alias loop`,
+			`8:1: key "domain.aliases.y": y@d.test leads to x@abroad: abroad is not hosted here`,
+			`9:1: key "domain.aliases.l": alias l@d.test: alias m@d.test: l@d.test: alias loop`,
+			`10:1: key "domain.aliases.m": alias m@d.test: alias l@d.test: m@d.test: alias loop`,
 			`11:1: key "domain.aliases.t": alias t@d.test has the target A@d.test twice`,
 		},
 		head + "[domain.aliases]\njohn.doe=[\"a@d.test\"]\nb=[]\nc=\"x@d.test\"\nd=[\"x\", 1]\n": {
@@ -152,6 +161,34 @@ func TestBadFiles(t *testing.T) {
 			`7:3: key "domain.aliases.c": want a list of strings`,
 			`8:4: key "domain.aliases.d": "x": invalid address`,
 			`8:`,
+		},
+		head + "external=\"lmtp://x.test\"": {
+			`4:10: key "domain.external": "lmtp://x.test": invalid address: unknown scheme "lmtp": want "mx", "smtp://`,
+		},
+		head + "mx=\"split\"\nexternal=\"MX\"": {`5:10: key "domain.external": "MX": invalid address: no scheme: want "mx",`},
+		head + "external=true":                 {`4:10: key "domain.external": want a string in quotes`},
+		head + "mailboxes=[\"a\",\"b\",\"c\",\"d\",\"e\",\"f\"]\n" +
+			"aliases={l=[\"a@d.test\"],m=[\"c%d.test@mx.host.test\"]}\n[domain.copies]\n" +
+			"a=[\"l@d.test\"]\nb=[\"B@d.test\"]\nc=[\"no@d.test\"]\nd=[\"e@d.test\",\"E@d.test\"]\nD=[\"x@y.test\"]\n" +
+			"e=[\"c%d.test@mx.host.test\"]\nf=[\"b@d.test\"]\nl=[\"x@y.test\"]\nz=[\"a@d.test\"]\n": {
+			`5:10: key "domain.aliases.l": l@d.test: alias loop: a copy leads back to where it comes from`,
+			`5:25: key "domain.aliases.m": m@d.test leads to c%d.test@mx.host.test: mx.host.test is a gateway`,
+			`7:1: key "domain.copies.a": a@d.test: alias loop: a copy leads back to where it comes from`,
+			`8:1: key "domain.copies.b": b@d.test: alias loop: a copy leads back to where it comes from`,
+			`9:1: key "domain.copies.c": copies of c@d.test: it leads to no@d.test, which does not exist`,
+			`10:1: key "domain.copies.d": mailbox d@d.test has the copy E@d.test twice`,
+			`10:1: key "domain.copies.d": e@d.test leads to c%d.test@mx.host.test: mx.host.test is a gateway`,
+			`11:1: key "domain.copies.D": d@d.test has copies already: keep one list`,
+			`12:1: key "domain.copies.e": e@d.test leads to c%d.test@mx.host.test: mx.host.test is a gateway`,
+			`13:1: key "domain.copies.f": f@d.test: alias loop: a copy leads back to where it comes from`,
+			`14:1: key "domain.copies.l": l@d.test is an alias: one more address there does the same`,
+			`15:1: key "domain.copies.z": "z" is not in mailboxes: name it there as well`,
+		},
+		head + "copies=1": {`4:8: key "domain.copies": want a table: [domain.copies]`},
+		head + "mailboxes=[\"a\",\"b\",\"j.d\"]\n[domain.copies]\na=[]\nb=\"x@y.test\"\nj.d=[\"x@y.test\"]\n": {
+			`6:1: key "domain.copies.a": a mailbox without copies is not named here`,
+			`7:3: key "domain.copies.b": want a list of strings`,
+			`8:1: key "domain.copies.j": a name with a dot is written in quotes: "j.…" = […]`,
 		},
 		"[[domain]]\nname=\"mx.host.test\"\nsite=\"cloud\"\nmailboxes=[\"a%b\"]": {
 			`4:12: key "domain.mailboxes": a%b@mx.host.test: mx.host.test is a gateway`,
@@ -268,6 +305,8 @@ func TestOpenFails(t *testing.T) {
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(contract))
 	f.Add([]byte("domain=[{name=\"d.test\",site=\"cloud\",aliases={a=[\"b@d.test\"]},mailboxes=[\"b\"]}]"))
+	f.Add([]byte("[[domain]]\nname=\"d.test\"\nsite=\"cloud\"\nexternal=\"mx\"\n" +
+		"mailboxes=[\"a\"]\n[domain.copies]\na=[\"x@y.test\"]\n"))
 	f.Add([]byte("[[domain]]\nname=\"d.test\"\nsite=\"cloud\"\naliases.a=[\"a@d.test\"]\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		c, err := read("x.toml", text, rules)
@@ -285,7 +324,7 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		for key, e := range c.entries {
-			if e.Address.Fold() != key || mailbox.CheckMailboxName(e.Address.Local) != nil {
+			if e.Address.Fold() != key || rules.Entry(e) != nil || rules.Targets(t.Context(), c, key) != nil {
 				t.Fatalf("%v under %v", e, key)
 			}
 			if _, err := c.Domain(t.Context(), key.Domain); err != nil {

@@ -47,6 +47,7 @@ func read(name string, text []byte, rules directory.Rules) (*contents, error) {
 		rules:    rules,
 		contents: contents{map[mailbox.DomainName]mailbox.Domain{}, map[mailbox.Address]mailbox.Entry{}},
 		at:       map[mailbox.Address]place{},
+		copied:   map[mailbox.Address]place{},
 	}
 	if root := r.parse(); root != nil {
 		r.root(root)
@@ -66,11 +67,12 @@ type reader struct {
 	rules    directory.Rules
 	contents contents
 	at       map[mailbox.Address]place // entries by folded address; catch-alls by their domain alone
+	copied   map[mailbox.Address]place // mailboxes with copies by folded address
 	bad      bool                      // something with a name could not be read: others may lead to it
 }
 
-var domainKeys = []string{"name", "site", "mx", "bypass", "disabled", "mailboxes", "disabled_mailboxes", "catch_all",
-	"aliases"}
+var domainKeys = []string{"name", "site", "mx", "external", "bypass", "disabled", "mailboxes", "disabled_mailboxes",
+	"catch_all", "aliases", "copies"}
 
 func (r *reader) root(root *value) {
 	r.known(root, "", []string{"domain"})
@@ -146,6 +148,11 @@ func (r *reader) domain(table *value) {
 			r.report(table.fields["mx"].offset, "domain.mx", "%q: want auto, local, external or split", mx)
 		}
 	}
+	if way, ok := r.str(table, "external", false); ok {
+		if d.External, err = mailbox.ParseExternal(way); err != nil {
+			r.report(table.fields["external"].offset, "domain.external", "%q: %v", way, err)
+		}
+	}
 	r.boolean(table, "bypass", &d.Bypass)
 	r.boolean(table, "disabled", &d.Disabled)
 	if all, ok := r.str(table, "catch_all", false); ok && all != "" {
@@ -162,6 +169,7 @@ func (r *reader) domain(table *value) {
 	r.contents.domains[d.Name] = d
 	r.mailboxes(table, d.Name)
 	r.aliases(table, d.Name)
+	r.copies(table, d.Name)
 }
 
 // str returns a string field; when it is not there or no string, ok is false, and that is reported if it is a mistake.
@@ -233,30 +241,62 @@ func (r *reader) mailboxes(table *value, domain mailbox.DomainName) {
 }
 
 func (r *reader) aliases(table *value, domain mailbox.DomainName) {
-	f, ok := table.fields["aliases"]
+	r.lists(table, "aliases", "an alias leads to one address at least",
+		func(name string, p place, targets []mailbox.Address) { r.entry(name, p, domain, targets) })
+}
+
+// copies gives the mailboxes that were read before what they have as copies.
+func (r *reader) copies(table *value, domain mailbox.DomainName) {
+	r.lists(table, "copies", "a mailbox without copies is not named here",
+		func(name string, p place, targets []mailbox.Address) {
+			key := mailbox.Address{Local: mailbox.LocalPart(name), Domain: domain}.Fold()
+			e, ok := r.contents.entries[key]
+			switch {
+			case !ok:
+				r.report(p.offset, p.key, "%q is not in mailboxes: name it there as well", name)
+				return
+			case len(e.Alias) > 0:
+				r.report(p.offset, p.key, "%s is an alias: one more address there does the same", e.Address)
+				return
+			case len(e.Copies) > 0:
+				r.report(p.offset, p.key, "%s has copies already: keep one list", e.Address)
+				return
+			}
+			e.Copies = targets
+			if err := r.rules.Entry(e); err != nil {
+				r.report(p.offset, p.key, "%v", err)
+			}
+			r.contents.entries[key] = e
+			r.copied[key] = p
+		})
+}
+
+// lists reads a table of lists of addresses, one for each name.
+func (r *reader) lists(table *value, name, empty string, each func(string, place, []mailbox.Address)) {
+	f, ok := table.fields[name]
 	if !ok {
 		return
 	}
 	if f.kind != unstable.Table {
-		r.report(f.offset, "domain.aliases", "want a table: [domain.aliases]")
+		r.report(f.offset, "domain."+name, "want a table: [domain.%s]", name)
 		return
 	}
-	for _, name := range f.keys {
-		list, p := f.fields[name], place{f.keyAt[name], "domain.aliases." + name}
+	for _, user := range f.keys {
+		list, p := f.fields[user], place{f.keyAt[user], "domain." + name + "." + user}
 		if list.kind == unstable.Table {
-			r.report(p.offset, p.key, "a name with a dot is written in quotes: \"%s.…\" = […]", name)
+			r.report(p.offset, p.key, "a name with a dot is written in quotes: \"%s.…\" = […]", user)
 			r.bad = true
 			continue
 		}
 		targets := r.targets(list, p)
 		if len(targets) == 0 {
 			if len(list.items) == 0 && list.kind == unstable.Array {
-				r.report(list.offset, p.key, "an alias leads to one address at least")
+				r.report(list.offset, p.key, "%s", empty)
 			}
 			r.bad = true
 			continue
 		}
-		r.entry(name, p, domain, targets)
+		each(user, p, targets)
 	}
 }
 
@@ -297,18 +337,23 @@ func (r *reader) entry(name string, p place, domain mailbox.DomainName, targets 
 	r.contents.entries[key], r.at[key] = e, p
 }
 
-// leads checks what aliases and catch-alls lead to. When something with a name could not be read, that is mended first:
-// otherwise what leads to it would be called wrong as well.
+// leads checks what aliases, copies and catch-alls lead to. When something with a name could not be read, that is mended
+// first: otherwise what leads to it would be called wrong as well.
 func (r *reader) leads() {
 	if r.bad {
 		return
 	}
 	ctx := context.Background() // nobody waits: everything is in memory
 	for key, e := range r.contents.entries {
+		p, ok := r.copied[key]
 		if len(e.Alias) > 0 {
-			if err := r.rules.Alias(ctx, &r.contents, key); err != nil {
-				r.report(r.at[key].offset, r.at[key].key, "%v", err)
-			}
+			p, ok = r.at[key], true
+		}
+		if !ok {
+			continue
+		}
+		if err := r.rules.Targets(ctx, &r.contents, key); err != nil {
+			r.report(p.offset, p.key, "%v", err)
 		}
 	}
 	for d := range maps.Values(r.contents.domains) {

@@ -21,8 +21,29 @@ func (d *Directory) AddDomain(ctx context.Context, domain mailbox.Domain) error 
 		if err := t.insertDomain(ctx, domain); err != nil {
 			return err
 		}
+		if err := t.checkInto(ctx, domain.Name); err != nil {
+			return err
+		}
 		return t.rules.CatchAll(ctx, t, domain)
 	})
+}
+
+// checkInto checks what leads into a domain that was elsewhere before, or that had another half.
+func (t *tx) checkInto(ctx context.Context, name mailbox.DomainName) error {
+	const into = "SELECT DISTINCT local, domain FROM target WHERE to_domain = ?"
+	users, err := t.addresses(ctx, into, name.ASCII())
+	if err != nil {
+		return err
+	}
+	for _, by := range users {
+		if err := t.rules.Targets(ctx, t, by); errors.Is(err, directory.ErrInvalid) {
+			return fmt.Errorf("%w: with the policy split it leads to the other half of %s until its mailboxes are there",
+				err, name)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // orExists is for what was looked for and should not be there.
@@ -40,6 +61,7 @@ func (d *Directory) SetDomain(ctx context.Context, name mailbox.DomainName, chan
 		if err != nil {
 			return err
 		}
+		before := domain.MX
 		if err := change(&domain); err != nil {
 			return err
 		}
@@ -49,6 +71,11 @@ func (d *Directory) SetDomain(ctx context.Context, name mailbox.DomainName, chan
 		}
 		if err := t.updateDomain(ctx, domain); err != nil {
 			return err
+		}
+		if before.HasOtherHalf() && !domain.MX.HasOtherHalf() {
+			if err := t.checkInto(ctx, name); err != nil {
+				return err
+			}
 		}
 		return t.rules.CatchAll(ctx, t, domain)
 	})
@@ -73,26 +100,35 @@ func (d *Directory) RemoveDomain(ctx context.Context, name mailbox.DomainName, a
 			return fmt.Errorf("%s: %w", name, mailbox.ErrNoDomain)
 		}
 		// What is in the domain went with it; this is what leads into it from elsewhere.
-		const aliases = "SELECT local, domain FROM target WHERE to_domain = ? LIMIT 1"
+		const targets = "SELECT local, domain FROM target WHERE to_domain = ? LIMIT 1"
 		const catchAlls = "SELECT '', name FROM domain WHERE catch_all_domain = ? AND catch_all_domain <> '' LIMIT 1"
-		for _, query := range []string{aliases, catchAlls} {
+		for _, query := range []string{targets, catchAlls} {
 			users, err := t.addresses(ctx, query, name.ASCII())
 			if err != nil {
 				return err
 			}
 			for _, by := range users {
-				return fmt.Errorf("domain %s is %w: %s leads into it", name, directory.ErrInUse, user(by))
+				who, err := t.user(ctx, by)
+				if err != nil {
+					return err
+				}
+				return fmt.Errorf("domain %s is %w: %s leads into it", name, directory.ErrInUse, who)
 			}
 		}
 		return nil
 	})
 }
 
-func user(by mailbox.Address) string {
+// user names what leads somewhere: an entry by its key, or the catch-all of a domain.
+func (t *tx) user(ctx context.Context, by mailbox.Address) (string, error) {
 	if by.Local == "" {
-		return "the catch-all of " + by.Domain.ASCII()
+		return "the catch-all of " + by.Domain.ASCII(), nil
 	}
-	return "alias " + by.String()
+	e, err := t.Entry(ctx, by)
+	if err == nil && len(e.Alias) == 0 {
+		return "a copy of " + by.String(), nil
+	}
+	return "alias " + by.String(), err
 }
 
 // AddEntry implements directory.Editor.
@@ -110,7 +146,7 @@ func (d *Directory) AddEntry(ctx context.Context, e mailbox.Entry) error {
 		if err := t.insertEntry(ctx, e); err != nil {
 			return err
 		}
-		return t.checkAlias(ctx, e)
+		return t.checkTargets(ctx, e)
 	})
 }
 
@@ -121,11 +157,11 @@ func kind(e mailbox.Entry) string {
 	return "mailbox"
 }
 
-func (t *tx) checkAlias(ctx context.Context, e mailbox.Entry) error {
-	if len(e.Alias) == 0 {
+func (t *tx) checkTargets(ctx context.Context, e mailbox.Entry) error {
+	if len(targets(e)) == 0 {
 		return nil
 	}
-	return t.rules.Alias(ctx, t, e.Address)
+	return t.rules.Targets(ctx, t, e.Address)
 }
 
 // SetEntry implements directory.Editor.
@@ -149,7 +185,7 @@ func (d *Directory) SetEntry(ctx context.Context, a mailbox.Address, change func
 		if err := t.insertEntry(ctx, e); err != nil {
 			return err
 		}
-		return t.checkAlias(ctx, e)
+		return t.checkTargets(ctx, e)
 	})
 }
 
@@ -172,14 +208,14 @@ func (t *tx) checkUsers(ctx context.Context, a mailbox.Address) error {
 		args[2], args[3] = from, from+"\U0010ffff"
 	}
 	const where = " = ?1 AND (%[1]s = ?2 OR %[1]s > ?3 AND %[1]s < ?4)"
-	aliases := fmt.Sprintf("SELECT DISTINCT local, domain FROM target WHERE to_domain"+where, "key")
-	users, err := t.addresses(ctx, aliases, args...)
+	leads := fmt.Sprintf("SELECT DISTINCT local, domain FROM target WHERE to_domain"+where, "key")
+	users, err := t.addresses(ctx, leads, args...)
 	if err != nil {
 		return err
 	}
 	for _, by := range users {
-		if err := t.rules.Alias(ctx, t, by); err != nil {
-			return inUse(a, by, err)
+		if err := t.rules.Targets(ctx, t, by); err != nil {
+			return t.inUse(ctx, a, by, err)
 		}
 	}
 	catchAlls := fmt.Sprintf("SELECT '', name FROM domain WHERE catch_all_domain <> '' AND catch_all_domain"+where,
@@ -193,16 +229,20 @@ func (t *tx) checkUsers(ctx context.Context, a mailbox.Address) error {
 			return err
 		}
 		if err := t.rules.CatchAll(ctx, t, domain); err != nil {
-			return inUse(a, by, err)
+			return t.inUse(ctx, a, by, err)
 		}
 	}
 	return nil
 }
 
 // inUse: the check said that by leads nowhere now, or that the directory cannot answer.
-func inUse(a, by mailbox.Address, err error) error {
+func (t *tx) inUse(ctx context.Context, a, by mailbox.Address, err error) error {
 	if !errors.Is(err, directory.ErrInvalid) {
 		return err
 	}
-	return fmt.Errorf("%s is %w: %s leads to it", a, directory.ErrInUse, user(by))
+	who, err := t.user(ctx, by)
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%s is %w: %s leads to it", a, directory.ErrInUse, who)
 }

@@ -11,23 +11,29 @@ import (
 	"mxbypass/mailbox/directory"
 )
 
-const start = `address,alias,disabled,site,mx,bypass,catch_all
-one.test,,,cloud,,,box@one.test
-info@one.test,box@one.test Other@two.test,,,,,
-box@one.test,,,,,,
-Upper@one.test,,yes,,,,
-other@two.test,,,vps42,split,no,
-gate@mx.host.test,,,cloud,local,,
+const start = `address,alias,copies,disabled,site,mx,external,bypass,catch_all
+one.test,,,,cloud,,,,box@one.test
+info@one.test,box@one.test Other@two.test,,,,,,,
+box@one.test,,,,,,,,
+Upper@one.test,,,yes,,,,,
+other@two.test,,,,vps42,split,smtp://relay.test:2525,no,
+kept@two.test,,info@one.test x@away.test,,,,,,
+far@one.test,x@away.test half@two.test,,,,,,,
+sick@one.test,upper@one.test,,,,,,,
+gate@mx.host.test,,,,cloud,local,,,
 `
 
 var startContents = []string{
 	"mx.host.test cloud local",
 	"one.test cloud auto *box@one.test",
-	"two.test vps42 split",
+	"two.test vps42 split external=smtp://relay.test:2525",
 	"gate@mx.host.test",
 	"box@one.test",
+	"far@one.test >x@away.test >half@two.test",
 	"info@one.test >box@one.test >Other@two.test",
+	"sick@one.test >upper@one.test",
 	"Upper@one.test disabled",
+	"kept@two.test +info@one.test +x@away.test",
 	"other@two.test",
 }
 
@@ -37,6 +43,15 @@ func TestImportMakesWhatIsListed(t *testing.T) {
 	wantContents(t, open(t, path), startContents...) // as another process sees it
 	got, err := resolve(t, d, "INFO+x@One.test")
 	if err != nil || !slices.Equal(got, []string{"box+x@one.test", "other+x@two.test"}) {
+		t.Error(got, err)
+	}
+	got, err = resolve(t, d, "Kept+x@two.test")
+	want := []string{"kept+x@two.test", "box+x@one.test", "other+x@two.test", "x@away.test elsewhere"}
+	if err != nil || !slices.Equal(got, want) {
+		t.Error(got, err)
+	}
+	got, err = resolve(t, d, "far@one.test")
+	if err != nil || !slices.Equal(got, []string{"x@away.test elsewhere", "half@two.test elsewhere"}) {
 		t.Error(got, err)
 	}
 	_, err = resolve(t, d, "upper@one.test")
@@ -61,6 +76,21 @@ func TestRefusedChanges(t *testing.T) {
 	one := mailbox.MustDomainName("one.test")
 	alias := func(targets ...string) func(*mailbox.Entry) error {
 		return func(e *mailbox.Entry) error { e.Alias = mailboxOf("a@b.test", targets...).Alias; return nil }
+	}
+	two := mailbox.MustDomainName("two.test")
+	relay := mailbox.NextHop{Host: mailbox.MustDomainName("relay.test"), Port: 25}
+	copies := func(targets ...string) func(*mailbox.Entry) error {
+		return func(e *mailbox.Entry) error { e.Copies = mailboxOf("a@b.test", targets...).Alias; return nil }
+	}
+	policy := func(p mailbox.MXPolicy) func(*mailbox.Domain) error {
+		return func(d *mailbox.Domain) error { d.MX = p; return nil }
+	}
+	external := func(e mailbox.External) func(*mailbox.Domain) error {
+		return func(d *mailbox.Domain) error { d.External = e; return nil }
+	}
+	many := make([]string, mailbox.MaxAliasEntries+1)
+	for i := range many {
+		many[i] = fmt.Sprintf("x%d@away.test", i)
 	}
 	tooLong := mailbox.Entry{Address: mailbox.Address{Local: mailbox.LocalPart(strings.Repeat("x", 65)), Domain: one}}
 	for name, c := range map[string]struct {
@@ -88,14 +118,33 @@ func TestRefusedChanges(t *testing.T) {
 		"quoted":             {d.AddEntry(ctx, mailboxOf(`".."@one.test`)), directory.ErrInvalid},
 		"too long":           {d.AddEntry(ctx, tooLong), directory.ErrInvalid},
 		"target nowhere":     {d.AddEntry(ctx, mailboxOf("a@one.test", "no@one.test")), directory.ErrInvalid},
-		"target abroad":      {d.AddEntry(ctx, mailboxOf("a@one.test", "a@abroad.test")), directory.ErrInvalid},
+		"one label":          {d.AddEntry(ctx, mailboxOf("a@one.test", "a@abroad")), directory.ErrInvalid},
+		"gateway":            {d.AddEntry(ctx, mailboxOf("a@one.test", "a%b@mx.host.test")), directory.ErrInvalid},
 		"target itself":      {d.AddEntry(ctx, mailboxOf("a@one.test", "a@one.test")), directory.ErrInvalid},
 		"target twice":       {d.AddEntry(ctx, mailboxOf("a@one.test", "box@one.test", "BOX@one.test")), directory.ErrInvalid},
-		"set no mailbox":     {d.SetEntry(ctx, address("no@one.test"), nil), mailbox.ErrNoMailbox},
-		"loop":               {d.SetEntry(ctx, address("box@one.test"), alias("info@one.test")), directory.ErrInvalid},
-		"remove no mailbox":  {d.RemoveEntry(ctx, address("no@one.test")), mailbox.ErrNoMailbox},
-		"remove alias's":     {d.RemoveEntry(ctx, address("other@two.test")), directory.ErrInUse},
-		"remove catch-all":   {d.RemoveEntry(ctx, address("box@one.test")), directory.ErrInUse},
+		"copy nowhere":       {d.AddEntry(ctx, copied("a@one.test", "no@one.test")), directory.ErrInvalid},
+		"copy to itself":     {d.AddEntry(ctx, copied("a@one.test", "A+tag@one.test")), directory.ErrInvalid},
+		"copy twice":         {d.AddEntry(ctx, copied("a@one.test", "x@away.test", "X@away.test")), directory.ErrInvalid},
+		"copy to one label":  {d.AddEntry(ctx, copied("a@one.test", "x@away")), directory.ErrInvalid},
+		"copy leads back":    {d.SetEntry(ctx, address("other@two.test"), copies("kept@two.test")), directory.ErrInvalid},
+		"alias leads back":   {d.SetEntry(ctx, address("info@one.test"), alias("kept@two.test")), directory.ErrInvalid},
+		"copies of an alias": {d.SetEntry(ctx, address("info@one.test"), copies("x@away.test")), directory.ErrInvalid},
+		"too many copies":    {d.SetEntry(ctx, address("box@one.test"), copies(many...)), directory.ErrInvalid},
+		"becomes local":      {d.SetDomain(ctx, two, policy(mailbox.PolicyLocal)), directory.ErrInvalid},
+		"arrives":            {d.AddDomain(ctx, domain("away.test", "cloud", "auto", "")), directory.ErrInvalid},
+		"external":           {d.SetDomain(ctx, one, external(mailbox.External{MX: true, Host: relay})), directory.ErrInvalid},
+		"external port": {
+			d.SetDomain(ctx, one, external(mailbox.External{Host: mailbox.NextHop{Host: relay.Host}})), directory.ErrInvalid,
+		},
+		"external host": {
+			d.SetDomain(ctx, one, external(mailbox.External{Host: mailbox.NextHop{Port: 25}})), directory.ErrInvalid,
+		},
+		"remove a copy's":   {d.RemoveEntry(ctx, address("info@one.test")), directory.ErrInUse},
+		"set no mailbox":    {d.SetEntry(ctx, address("no@one.test"), nil), mailbox.ErrNoMailbox},
+		"loop":              {d.SetEntry(ctx, address("box@one.test"), alias("info@one.test")), directory.ErrInvalid},
+		"remove no mailbox": {d.RemoveEntry(ctx, address("no@one.test")), mailbox.ErrNoMailbox},
+		"remove alias's":    {d.RemoveEntry(ctx, address("upper@one.test")), directory.ErrInUse},
+		"remove catch-all":  {d.RemoveEntry(ctx, address("box@one.test")), directory.ErrInUse},
 	} {
 		t.Run(name, func(t *testing.T) { wantErr(t, c.err, c.want) })
 	}
@@ -113,22 +162,71 @@ func TestChanges(t *testing.T) {
 		}
 	}
 	do(d.AddEntry(ctx, mailboxOf("a%b@one.test")))
-	do(d.AddEntry(ctx, mailboxOf("tagged@one.test", "other+list@two.test")))
+	do(d.RemoveEntry(ctx, address("sick@one.test")))
+	do(d.AddEntry(ctx, mailboxOf("tagged@one.test", "upper+list@one.test")))
+	do(d.RemoveEntry(ctx, address("other@two.test"))) // the other half of two.test has the name from now on
+	if got, err := resolve(t, d, "info@one.test"); err != nil || !slices.Equal(got, []string{"box@one.test",
+		"Other@two.test elsewhere"}) {
+		t.Error(got, err)
+	}
 	do(d.SetEntry(ctx, address("info@one.test"), func(e *mailbox.Entry) error {
 		e.Alias = []mailbox.Address{address("a%b@one.test")}
 		return nil
 	}))
-	wantErr(t, d.RemoveEntry(ctx, address("other@two.test")), directory.ErrInUse) // with a tag
+	wantErr(t, d.RemoveEntry(ctx, address("upper@one.test")), directory.ErrInUse) // with a tag
 	do(d.RemoveEntry(ctx, address("tagged@one.test")))
+	do(d.SetEntry(ctx, address("kept@two.test"), func(e *mailbox.Entry) error { e.Copies = e.Copies[1:]; return nil }))
+	do(d.RemoveEntry(ctx, address("far@one.test"))) // it leads into two.test
 	do(d.RemoveDomain(ctx, mailbox.MustDomainName("two.test"), true))
 	do(d.SetDomain(ctx, one, func(d *mailbox.Domain) error {
-		d.CatchAll, d.MX = mailbox.Address{}, mailbox.PolicyExternal
+		d.CatchAll, d.MX, d.External = mailbox.Address{}, mailbox.PolicyExternal, mailbox.External{MX: true}
 		return nil
 	}))
 	do(d.RemoveEntry(ctx, address("box@one.test")))
 	do(d.RemoveDomain(ctx, gateway, true))
-	wantContents(t, d, "one.test cloud external", "a%b@one.test", "info@one.test >a%b@one.test",
+	wantContents(t, d, "one.test cloud external external=mx", "a%b@one.test", "info@one.test >a%b@one.test",
 		"Upper@one.test disabled")
+}
+
+// A domain that others led to while it was elsewhere comes with its mailboxes, or with another half.
+func TestDomainArrives(t *testing.T) {
+	d, path := filled(t, start)
+	ctx := t.Context()
+	away := mailbox.MustDomainName("away.test")
+	const nobody = "site,address\ncloud,other@away.test\ncloud,more@late.test\n"
+	lines, _, err := importText(t, d, nobody, false)
+	wantErr(t, err, directory.ErrInvalid)
+	if !strings.Contains(lines[2], "x@away.test, which does not exist") || len(lines) != 1 {
+		t.Error(lines)
+	}
+	_, _, err = importText(t, d, nobody, true)
+	wantErr(t, err, directory.ErrInvalid)
+	wantContents(t, open(t, path), startContents...)
+
+	add := d.AddDomain(ctx, mailbox.Domain{Name: away, Site: "cloud", MX: mailbox.PolicySplit})
+	becomeLocal := func() error {
+		return d.SetDomain(ctx, away, func(d *mailbox.Domain) error { d.MX = mailbox.PolicyLocal; return nil })
+	}
+	wantErr(t, add, nil)
+	if got, err := resolve(t, d, "far@one.test"); err != nil || got[0] != "x@away.test elsewhere" {
+		t.Error(got, err)
+	}
+	wantErr(t, becomeLocal(), directory.ErrInvalid)
+	wantErr(t, d.AddEntry(ctx, copied("x@away.test", "far@one.test")), directory.ErrInvalid) // it leads back
+	wantErr(t, d.AddEntry(ctx, mailboxOf("x@away.test")), nil)
+	wantErr(t, becomeLocal(), nil)
+	if got, err := resolve(t, d, "far@one.test"); err != nil || got[0] != "x@away.test" {
+		t.Error(got, err)
+	}
+	wantErr(t, d.RemoveDomain(ctx, away, true), directory.ErrInUse)
+
+	d, _ = filled(t, start)
+	if bad, _, err := importText(t, d, nobody+"cloud,x@away.test\n", false); err != nil {
+		t.Error(bad, err)
+	}
+	if got, err := resolve(t, d, "far@one.test"); err != nil || got[0] != "x@away.test" {
+		t.Error(got, err)
+	}
 }
 
 func TestImportNamesBadLines(t *testing.T) {

@@ -162,19 +162,22 @@ func TestDamagedRows(t *testing.T) {
 		"PRAGMA foreign_keys = 0",
 		"UPDATE domain SET mx = 'maybe' WHERE name = 'one.test'",
 		"UPDATE domain SET catch_all = 'nonsense' WHERE name = 'two.test'",
+		"UPDATE domain SET external = 'lmtp://x.test' WHERE name = 'mx.host.test'",
 		"UPDATE entry SET written = 'other' WHERE local = 'box'",
 		"UPDATE target SET address = 'no address' WHERE position = 1",
 		"UPDATE entry SET alias = 1 WHERE local = 'gate'",
+		"UPDATE entry SET copies = 1 WHERE local IN ('upper', 'far')",
 	} {
 		if err := d.Writer(ctx, statement); err != nil {
 			t.Fatal(statement, err)
 		}
 	}
-	for _, name := range []string{"one.test", "two.test"} {
+	for _, name := range []string{"one.test", "two.test", "mx.host.test"} {
 		_, err := d.Domain(ctx, mailbox.MustDomainName(name))
 		wantErr(t, err, mailbox.ErrUnavailable)
 	}
-	for _, a := range []string{"box@one.test", "info@one.test", "gate@mx.host.test"} {
+	for _, a := range []string{"box@one.test", "info@one.test", "gate@mx.host.test", "upper@one.test", "far@one.test",
+		"kept@two.test"} {
 		_, err := d.Entry(ctx, address(a))
 		wantErr(t, err, mailbox.ErrUnavailable)
 	}

@@ -69,14 +69,17 @@ type importer struct {
 	domain    mailbox.Domain // of the row before
 	batch     []directory.Row
 	args      []any
-	aliases   []lead
+	leads     []lead
 	catchAlls []lead
+	elsewhere map[string]bool // domains that are not here and that something leads to; nil: nobody has looked yet
+	arrived   []lead          // those of them that were made
 }
 
-// lead is an alias or a catch-all whose targets have to be looked for.
+// lead is something that leads somewhere, whose targets have to be looked for when everything is in.
 type lead struct {
-	line int
-	from mailbox.Address // folded; without local part: a catch-all
+	line  int
+	from  mailbox.Address // folded; without local part: all that leads into the domain, or its catch-all
+	alias bool            // not a mailbox with copies
 }
 
 func (i *importer) run(ctx context.Context, from directory.Source) error {
@@ -98,7 +101,10 @@ func (i *importer) run(ctx context.Context, from directory.Source) error {
 	if err := i.flush(ctx); err != nil {
 		return err
 	}
-	if err := i.checkAliases(ctx); err != nil {
+	if err := i.checkLeads(ctx); err != nil {
+		return err
+	}
+	if err := i.checkArrived(ctx); err != nil {
 		return err
 	}
 	if err := i.checkCatchAlls(ctx); err != nil {
@@ -128,7 +134,7 @@ func (i *importer) row(ctx context.Context, row directory.Row) error {
 	if err := i.enter(ctx, row, alone); err != nil || alone {
 		return i.badOr(row.Line, err)
 	}
-	if len(row.Entry.Alias) == 0 {
+	if len(targets(row.Entry)) == 0 {
 		if i.batch = append(i.batch, row); len(i.batch) == batchRows {
 			return i.flush(ctx)
 		}
@@ -137,9 +143,18 @@ func (i *importer) row(ctx context.Context, row directory.Row) error {
 	if err := i.insertEntry(ctx, row.Entry); err != nil {
 		return i.badOr(row.Line, taken(err, row.Entry))
 	}
-	i.report.Aliases++
-	i.aliases = append(i.aliases, lead{row.Line, row.Entry.Address.Fold()})
+	l := lead{row.Line, row.Entry.Address.Fold(), len(row.Entry.Alias) > 0}
+	*i.count(l)++
+	i.leads = append(i.leads, l)
 	return nil
+}
+
+// count is where the report counts what leads somewhere.
+func (i *importer) count(l lead) *int {
+	if l.alias {
+		return &i.report.Aliases
+	}
+	return &i.report.Mailboxes
 }
 
 // badOr counts an error that is about the row, and returns any other.
@@ -191,6 +206,8 @@ func agrees(row directory.Row, d mailbox.Domain) error {
 		return directory.Invalidf("domain %s is in site %q, the line says %.80q", d.Name, d.Site, row.Site)
 	case row.MX != "" && row.MX != d.MX:
 		return directory.Invalidf("domain %s has the MX policy %q, the line says %q", d.Name, d.MX, row.MX)
+	case row.External != mailbox.External{} && row.External != d.External:
+		return directory.Invalidf("domain %s has external %q, the line says %q", d.Name, d.External, row.External)
 	case row.Bypass != nil && *row.Bypass != d.Bypass:
 		return directory.Invalidf("domain %s has bypass %v, the line says %v", d.Name, d.Bypass, *row.Bypass)
 	case !row.CatchAll.IsNull() && row.CatchAll.Fold() != d.CatchAll.Fold():
@@ -202,7 +219,7 @@ func agrees(row directory.Row, d mailbox.Domain) error {
 func (i *importer) makeDomain(ctx context.Context, row directory.Row) error {
 	d := mailbox.Domain{
 		Name: row.Entry.Address.Domain, Site: row.Site, MX: row.MX, Bypass: true, Disabled: row.Disabled,
-		CatchAll: row.CatchAll,
+		CatchAll: row.CatchAll, External: row.External,
 	}
 	if d.Site == "" {
 		return fmt.Errorf("%s: %w, and the line names no site to make it in", d.Name, mailbox.ErrNoDomain)
@@ -216,13 +233,35 @@ func (i *importer) makeDomain(ctx context.Context, row directory.Row) error {
 	if err := i.rules.Domain(d); err != nil {
 		return err
 	}
+	if err := i.arrives(ctx, row.Line, d.Name); err != nil {
+		return err
+	}
 	if err := i.insertDomain(ctx, d); err != nil {
 		return err
 	}
 	i.report.Domains++
 	i.domain = d
 	if !d.CatchAll.IsNull() {
-		i.catchAlls = append(i.catchAlls, lead{row.Line, mailbox.Address{Domain: d.Name}})
+		i.catchAlls = append(i.catchAlls, lead{line: row.Line, from: mailbox.Address{Domain: d.Name}})
+	}
+	return nil
+}
+
+// arrives remembers a domain that something led to before it was here.
+func (i *importer) arrives(ctx context.Context, line int, name mailbox.DomainName) error {
+	if i.elsewhere == nil {
+		const away = "SELECT DISTINCT '', to_domain FROM target WHERE to_domain NOT IN (SELECT name FROM domain)"
+		found, err := i.addresses(ctx, away)
+		if err != nil {
+			return err
+		}
+		i.elsewhere = make(map[string]bool, len(found))
+		for _, a := range found {
+			i.elsewhere[a.Domain.ASCII()] = true
+		}
+	}
+	if i.elsewhere[name.ASCII()] {
+		i.arrived = append(i.arrived, lead{line: line, from: mailbox.Address{Domain: name}})
 	}
 	return nil
 }
@@ -259,14 +298,14 @@ func (i *importer) flush(ctx context.Context) error {
 	return nil
 }
 
-// checkAliases takes back the aliases that lead nowhere, until all that are left lead somewhere: one that is taken back
-// may have been a target.
-func (i *importer) checkAliases(ctx context.Context) error {
+// checkLeads takes back the aliases and the mailboxes with copies that lead nowhere, until all that are left lead
+// somewhere: one that is taken back may have been a target.
+func (i *importer) checkLeads(ctx context.Context) error {
 	for again := true; again; {
 		again = false
 		var good []lead
-		for _, l := range i.aliases {
-			err := i.rules.Alias(ctx, i, l.from)
+		for _, l := range i.leads {
+			err := i.rules.Targets(ctx, i, l.from)
 			if err == nil {
 				good = append(good, l)
 				continue
@@ -277,10 +316,25 @@ func (i *importer) checkAliases(ctx context.Context) error {
 			if err := i.deleteEntry(ctx, l.from); err != nil {
 				return err
 			}
-			i.report.Aliases--
+			*i.count(l)--
 			again = true
 		}
-		i.aliases = good
+		i.leads = good
+	}
+	return nil
+}
+
+// checkArrived checks what led into the domains that were made. A domain is not taken back for it, because of all that
+// came with it: the import ends.
+func (i *importer) checkArrived(ctx context.Context) error {
+	for _, l := range i.arrived {
+		err := i.checkInto(ctx, l.from.Domain)
+		if err == nil {
+			continue
+		}
+		if bad := i.badOr(l.line, err); bad != nil || i.o.KeepGoing {
+			return err
+		}
 	}
 	return nil
 }

@@ -173,6 +173,8 @@ func TestManyAskWhileOneChanges(t *testing.T) {
 func TestChangesKeepEverythingLeadingSomewhere(t *testing.T) {
 	local := rapid.SampledFrom([]string{"a", "b", "c", "d", "B", "c+x"})
 	domain := rapid.SampledFrom([]string{"one.test", "two.test", "three.test"})
+	policy := rapid.SampledFrom([]mailbox.MXPolicy{mailbox.PolicyAuto, mailbox.PolicyLocal, mailbox.PolicyExternal,
+		mailbox.PolicySplit})
 	dir := t.TempDir()
 	runs := 0
 	rapid.Check(t, func(r *rapid.T) {
@@ -196,9 +198,9 @@ func TestChangesKeepEverythingLeadingSomewhere(t *testing.T) {
 		}
 		name := func() mailbox.DomainName { return mailbox.MustDomainName(domain.Draw(r, "name")) }
 		for range rapid.IntRange(5, 25).Draw(r, "changes") {
-			switch rapid.IntRange(0, 6).Draw(r, "change") {
+			switch rapid.IntRange(0, 9).Draw(r, "change") {
 			case 0:
-				err = d.AddDomain(ctx, mailbox.Domain{Name: name(), Site: "cloud", MX: mailbox.PolicyAuto})
+				err = d.AddDomain(ctx, mailbox.Domain{Name: name(), Site: "cloud", MX: policy.Draw(r, "policy")})
 			case 1:
 				err = d.RemoveDomain(ctx, name(), rapid.Bool().Draw(r, "all"))
 			case 2:
@@ -207,6 +209,12 @@ func TestChangesKeepEverythingLeadingSomewhere(t *testing.T) {
 				err = d.RemoveEntry(ctx, some())
 			case 4:
 				err = d.SetEntry(ctx, some(), func(e *mailbox.Entry) error { e.Alias = targets(); return nil })
+			case 5:
+				err = d.SetEntry(ctx, some(), func(e *mailbox.Entry) error { e.Copies = targets(); return nil })
+			case 6:
+				err = d.SetDomain(ctx, name(), func(d *mailbox.Domain) error { d.MX = policy.Draw(r, "policy"); return nil })
+			case 7:
+				err = d.AddEntry(ctx, mailbox.Entry{Address: some(), Copies: targets()})
 			default:
 				err = d.AddEntry(ctx, mailbox.Entry{Address: some(), Alias: targets()})
 			}
@@ -231,6 +239,9 @@ func TestChangesKeepEverythingLeadingSomewhere(t *testing.T) {
 			}
 			if to, err := resolveIn(ctx, d, e.Address); err != nil || len(to) == 0 {
 				r.Errorf("%v leads to %v, %v", e, to, err)
+			}
+			if err := options("").Rules.Targets(ctx, d, e.Address); err != nil {
+				r.Errorf("%v could not be made: %v", e, err)
 			}
 		}
 	})

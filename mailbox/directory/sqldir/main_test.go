@@ -92,6 +92,11 @@ func mailboxOf(s string, targets ...string) mailbox.Entry {
 	return e
 }
 
+// copied is a mailbox with copies.
+func copied(s string, copies ...string) mailbox.Entry {
+	return mailbox.Entry{Address: address(s), Copies: mailboxOf(s, copies...).Alias}
+}
+
 // contents lists everything, a line for each.
 func contents(t *testing.T, d directory.Reader) []string {
 	t.Helper()
@@ -101,6 +106,9 @@ func contents(t *testing.T, d directory.Reader) []string {
 			t.Fatal(err)
 		}
 		line := strings.Join([]string{domain.Name.ASCII(), domain.Site, string(domain.MX)}, " ")
+		if domain.External != (mailbox.External{}) {
+			line += " external=" + domain.External.String()
+		}
 		if !domain.CatchAll.IsNull() {
 			line += " *" + domain.CatchAll.String()
 		}
@@ -113,6 +121,9 @@ func contents(t *testing.T, d directory.Reader) []string {
 		line := e.Address.String()
 		for _, to := range e.Alias {
 			line += " >" + to.String()
+		}
+		for _, to := range e.Copies {
+			line += " +" + to.String()
 		}
 		if e.Disabled {
 			line += " disabled"
@@ -151,6 +162,9 @@ func resolveIn(ctx context.Context, dir mailbox.Directory, a mailbox.Address) ([
 	var to []string
 	for _, r := range got.Recipients {
 		to = append(to, r.Delivered.String())
+	}
+	for _, r := range got.Redirects {
+		to = append(to, r.To.String()+" elsewhere")
 	}
 	return to, err
 }

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	selectDomain = "SELECT name, site, mx, bypass, disabled, catch_all FROM domain"
+	selectDomain = "SELECT name, site, mx, external, bypass, disabled, catch_all FROM domain"
 	// An entry with its targets: one row for each of them, or one row with NULL.
-	selectEntry = `SELECT e.domain, e.local, e.written, e.alias, e.disabled, t.address FROM entry e
-		LEFT JOIN target t ON e.alias AND t.domain = e.domain AND t.local = e.local`
+	selectEntry = `SELECT e.domain, e.local, e.written, e.alias, e.copies, e.disabled, t.address FROM entry e
+		LEFT JOIN target t ON (e.alias OR e.copies) AND t.domain = e.domain AND t.local = e.local`
 	oneEntryOnly = " WHERE e.domain = ? AND e.local = ? ORDER BY t.position"
 )
 
@@ -101,8 +101,8 @@ type scanner interface{ Scan(into ...any) error }
 
 func scanDomain(row scanner) (mailbox.Domain, error) {
 	var d mailbox.Domain
-	var name, mx, all string
-	err := row.Scan(&name, &d.Site, &mx, &d.Bypass, &d.Disabled, &all)
+	var name, mx, external, all string
+	err := row.Scan(&name, &d.Site, &mx, &external, &d.Bypass, &d.Disabled, &all)
 	if err != nil {
 		return mailbox.Domain{}, err
 	}
@@ -111,6 +111,9 @@ func scanDomain(row scanner) (mailbox.Domain, error) {
 	}
 	if d.MX = mailbox.MXPolicy(mx); !d.MX.Valid() {
 		return mailbox.Domain{}, fmt.Errorf("damaged domain %s: MX policy %q", name, mx)
+	}
+	if d.External, err = mailbox.ParseExternal(external); err != nil {
+		return mailbox.Domain{}, fmt.Errorf("damaged domain %s: external %q: %v", name, external, err)
 	}
 	if all != "" {
 		if d.CatchAll, err = mailbox.ParseAddress(all); err != nil {
@@ -124,8 +127,9 @@ func scanDomain(row scanner) (mailbox.Domain, error) {
 type entryScanner struct {
 	domain, local string
 	written       string
-	alias         bool
+	alias, copies bool
 	entry         mailbox.Entry
+	targets       []mailbox.Address
 	started       bool
 }
 
@@ -133,7 +137,8 @@ type entryScanner struct {
 func (s *entryScanner) scan(rows *sql.Rows) (next *entryScanner, err error) {
 	var row entryScanner
 	var to sql.NullString
-	if err := rows.Scan(&row.domain, &row.local, &row.written, &row.alias, &row.entry.Disabled, &to); err != nil {
+	err = rows.Scan(&row.domain, &row.local, &row.written, &row.alias, &row.copies, &row.entry.Disabled, &to)
+	if err != nil {
 		return nil, err
 	}
 	into := s
@@ -146,9 +151,9 @@ func (s *entryScanner) scan(rows *sql.Rows) (next *entryScanner, err error) {
 	if to.Valid {
 		target, err := mailbox.ParseAddress(to.String)
 		if err != nil {
-			return nil, fmt.Errorf("damaged alias %s@%s: target %q: %v", row.local, row.domain, to.String, err)
+			return nil, fmt.Errorf("damaged entry %s@%s: target %q: %v", row.local, row.domain, to.String, err)
 		}
-		into.entry.Alias = append(into.entry.Alias, target)
+		into.targets = append(into.targets, target)
 	}
 	return next, nil
 }
@@ -163,8 +168,15 @@ func (s *entryScanner) finish() (mailbox.Entry, error) {
 	if err != nil || string(s.entry.Address.Local.Fold()) != s.local {
 		return mailbox.Entry{}, fmt.Errorf("damaged entry %q in domain %s", s.written, s.domain)
 	}
-	if s.alias == (len(s.entry.Alias) == 0) {
-		return mailbox.Entry{}, fmt.Errorf("damaged alias %s@%s: no targets", s.local, s.domain)
+	switch {
+	case s.alias && s.copies:
+		return mailbox.Entry{}, fmt.Errorf("damaged entry %s@%s: an alias with copies", s.local, s.domain)
+	case (s.alias || s.copies) != (len(s.targets) > 0):
+		return mailbox.Entry{}, fmt.Errorf("damaged entry %s@%s: no targets", s.local, s.domain)
+	case s.alias:
+		s.entry.Alias = s.targets
+	default:
+		s.entry.Copies = s.targets
 	}
 	return s.entry, nil
 }

@@ -44,6 +44,11 @@ CREATE TABLE target (
 	FOREIGN KEY (domain, local) REFERENCES entry (domain, local) ON DELETE CASCADE
 ) WITHOUT ROWID;
 CREATE INDEX target_to ON target (to_domain, key);
+`, `
+-- By which way external mail of the domain leaves, as mailbox.ParseExternal reads it.
+ALTER TABLE domain ADD COLUMN external TEXT NOT NULL DEFAULT '';
+-- Whether a mailbox has targets: its copies. Those of most have none, and for them nobody looks.
+ALTER TABLE entry ADD COLUMN copies INTEGER NOT NULL DEFAULT 0;
 `}
 
 // errNotOurs: the file is a database, with something else in it.

@@ -118,13 +118,14 @@ func (t *tx) Entry(ctx context.Context, a mailbox.Address) (mailbox.Entry, error
 }
 
 func (t *tx) insertDomain(ctx context.Context, d mailbox.Domain) error {
-	_, err := t.exec(ctx, "INSERT INTO domain VALUES (?, ?, ?, ?, ?, ?, ?, ?)", domainColumns(d)...)
+	_, err := t.exec(ctx, `INSERT INTO domain (name, site, mx, bypass, disabled, catch_all, catch_all_key,
+		catch_all_domain, external) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, domainColumns(d)...)
 	return err
 }
 
 func (t *tx) updateDomain(ctx context.Context, d mailbox.Domain) error {
 	_, err := t.exec(ctx, `UPDATE domain SET site = ?2, mx = ?3, bypass = ?4, disabled = ?5, catch_all = ?6,
-		catch_all_key = ?7, catch_all_domain = ?8 WHERE name = ?1`, domainColumns(d)...)
+		catch_all_key = ?7, catch_all_domain = ?8, external = ?9 WHERE name = ?1`, domainColumns(d)...)
 	return err
 }
 
@@ -133,7 +134,8 @@ func domainColumns(d mailbox.Domain) []any {
 	if !d.CatchAll.IsNull() {
 		all = []any{d.CatchAll.Wire(), d.CatchAll.Fold().Wire(), d.CatchAll.Domain.ASCII()}
 	}
-	return append([]any{d.Name.ASCII(), d.Site, string(d.MX), d.Bypass, d.Disabled}, all...)
+	columns := append([]any{d.Name.ASCII(), d.Site, string(d.MX), d.Bypass, d.Disabled}, all...)
+	return append(columns, d.External.String())
 }
 
 func (t *tx) insertEntry(ctx context.Context, e mailbox.Entry) error {
@@ -144,18 +146,26 @@ func (t *tx) insertEntry(ctx context.Context, e mailbox.Entry) error {
 }
 
 const (
-	insertEntry  = "INSERT INTO entry (domain, local, written, alias, disabled) VALUES "
-	insertValues = "(?, ?, ?, ?, ?)"
+	insertEntry  = "INSERT INTO entry (domain, local, written, alias, copies, disabled) VALUES "
+	insertValues = "(?, ?, ?, ?, ?, ?)"
 )
 
 func entryColumns(into []any, e mailbox.Entry) []any {
 	return append(into, e.Address.Domain.ASCII(), string(e.Address.Local.Fold()), string(e.Address.Local),
-		len(e.Alias) > 0, e.Disabled)
+		len(e.Alias) > 0, len(e.Copies) > 0, e.Disabled)
+}
+
+// targets is what an alias leads to, or the copies of a mailbox.
+func targets(e mailbox.Entry) []mailbox.Address {
+	if len(e.Alias) > 0 {
+		return e.Alias
+	}
+	return e.Copies
 }
 
 func (t *tx) insertTargets(ctx context.Context, e mailbox.Entry) error {
 	key := e.Address.Fold()
-	for i, to := range e.Alias {
+	for i, to := range targets(e) {
 		_, err := t.exec(ctx, "INSERT INTO target (domain, local, position, address, key, to_domain) "+
 			"VALUES (?, ?, ?, ?, ?, ?)", key.Domain.ASCII(), string(key.Local), i, to.Wire(), to.Fold().Wire(),
 			to.Domain.ASCII())

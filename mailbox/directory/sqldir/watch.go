@@ -55,8 +55,15 @@ func (d *Directory) check(ctx context.Context) error {
 	return nil
 }
 
-// reopen takes the database that is now under the path, which somebody put there in place of the old one.
+// reopen takes the database that is now under the path, which somebody put there in place of the old one. It may be a
+// backup of an old version.
 func (d *Directory) reopen(ctx context.Context, old *database) error {
+	if err := d.closeWriter(); err != nil { // it is of the old one
+		d.o.Log.Warn("closing the replaced directory", "path", d.o.Path, "error", err)
+	}
+	if err := d.prepare(ctx); err != nil {
+		return d.classify(err)
+	}
 	db, err := openDatabase(ctx, d.o.Path)
 	if err != nil {
 		return d.classify(err)
@@ -65,9 +72,6 @@ func (d *Directory) reopen(ctx context.Context, old *database) error {
 	d.age.changed()
 	d.age.checked()
 	d.o.Log.Info("directory was replaced", "path", d.o.Path)
-	if err := d.closeWriter(); err != nil {
-		d.o.Log.Warn("closing the replaced directory", "path", d.o.Path, "error", err)
-	}
 	if err := old.close(); err != nil {
 		d.o.Log.Warn("closing the replaced directory", "path", d.o.Path, "error", err)
 	}
