@@ -288,7 +288,7 @@ func (c *Client) lost(ctx context.Context, command string, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	return fmt.Errorf("%s: %s: %w: %w", c.opts.Host, command, mailbox.ErrUnavailable, err)
+	return &LostError{Host: c.opts.Host, Command: command, Err: err}
 }
 
 // isRefusal tells whether err is what the server said, so that the dialogue can go on.

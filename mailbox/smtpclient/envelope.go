@@ -42,7 +42,7 @@ func (t *Transaction) fit() error {
 		return nil
 	}
 	if needed, err := needsUTF8(m, known); err != nil {
-		return fmt.Errorf("reading the message: %w", err)
+		return fmt.Errorf("%w: %w", ErrContent, err)
 	} else if needed {
 		return fmt.Errorf("%s: %w", c.opts.Host, mailbox.ErrNoUTF8)
 	}

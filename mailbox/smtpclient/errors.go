@@ -18,6 +18,26 @@ var (
 	ErrStale = errors.New("stale connection")
 )
 
+// ErrContent: the message cannot be read, or is not what [mailbox.Content] promises. The cause is wrapped. Neither the
+// server nor the network is to blame, and the server has not seen the end of the message.
+var ErrContent = errors.New("the message cannot be read")
+
+// LostError says that a connection failed, or that the server said what cannot stand there. It wraps
+// [mailbox.ErrUnavailable] and the cause: that of the context where it ended the connection.
+type LostError struct {
+	Host    string // as in the Options
+	Command string // what was being said or answered
+	Err     error
+}
+
+// Error implements error.
+func (e *LostError) Error() string {
+	return fmt.Sprintf("%s: %s: %v: %v", e.Host, e.Command, mailbox.ErrUnavailable, e.Err)
+}
+
+// Unwrap gives what it is and why.
+func (e *LostError) Unwrap() []error { return []error{mailbox.ErrUnavailable, e.Err} }
+
 // Errors of a message that the server cannot have as it is, found before it was told about the message: the connection
 // can be used for others. They are final, and so is [mailbox.ErrNoUTF8].
 var (

@@ -193,7 +193,8 @@ func (t *Transaction) data(ctx context.Context) error {
 	})
 	err := t.writeTo(w)
 	if err != nil && failed == nil {
-		return c.lost(ctx, "DATA", err) // the content cannot be read: without its end nothing is delivered
+		// Without its end nothing is delivered.
+		return c.lost(ctx, "DATA", fmt.Errorf("%w: %w", ErrContent, err))
 	}
 	return failed
 }

@@ -28,7 +28,7 @@ const (
 // error is always a *[Failure] of ScopeDestination. Failures of servers that were passed over are in its text.
 func (c *Client) Connect(ctx context.Context, hop routing.Hop) (*Conn, error) {
 	dial := func(ctx context.Context) (*smtpclient.Client, error) {
-		smtp, f := c.dial(ctx, hop)
+		smtp, f := c.dial(ctx, hop, c.o.Timeouts)
 		if f != nil {
 			return nil, f // and not a nil in an interface
 		}
@@ -36,31 +36,27 @@ func (c *Client) Connect(ctx context.Context, hop routing.Hop) (*Conn, error) {
 	}
 	smtp, reused, err := c.pool.Get(ctx, hop, dial)
 	if err != nil {
-		var f *Failure
-		if !errors.As(err, &f) {
-			f = failureOf(err, "", "")
-		}
-		return nil, f
+		return nil, failureOf(err, "", "")
 	}
-	return &Conn{client: c, hop: hop, smtp: smtp, reused: reused}, nil
+	return &Conn{client: c, hop: hop, smtp: smtp, used: reused}, nil
 }
 
 // dial makes a new connection.
-func (c *Client) dial(ctx context.Context, hop routing.Hop) (*smtpclient.Client, *Failure) {
+func (c *Client) dial(ctx context.Context, hop routing.Hop, patience smtpclient.Timeouts) (*smtpclient.Client, *Failure) {
 	targets, f := c.plan(ctx, hop)
 	if f != nil {
 		return nil, f
 	}
 	var failures []*Failure
 	for _, t := range c.sick.last(targets) {
-		smtp, err := c.open(ctx, hop, t)
+		smtp, err := c.open(ctx, hop, t, patience)
 		if err == nil {
 			c.sick.recovered(t.addr)
 			return smtp, nil
 		}
 		failures = append(failures, failureOf(err, t.host(), nameOf(t)))
-		if ctx.Err() != nil {
-			break
+		if ctx.Err() != nil { // that says nothing of the server
+			return nil, together(failures)
 		}
 		c.sick.failed(t.addr)
 		c.o.Log.Debug("a server was passed over", "hop", hop.String(), "server", t.host(), "error", err)
@@ -70,21 +66,19 @@ func (c *Client) dial(ctx context.Context, hop routing.Hop) (*smtpclient.Client,
 }
 
 // together makes one failure of those of all servers: the first one, which is the best server's, with the words of the
-// others behind.
+// others behind. Where there is no server to speak with, nothing is final.
 func together(failures []*Failure) *Failure {
 	f := *failures[0]
 	f.Scope, f.Permanent = ScopeDestination, false
-	f.Enhanced[0] = 4
-	if f.Code == 0 && f.Command == "" {
-		f.Command, f.Enhanced = "connect", [3]int{4, 4, 1}
+	if len(failures) == 1 {
+		return &f
 	}
 	var more []string
 	for _, other := range failures[1:] {
-		more = append(more, other.Error())
+		more = append(more, shorten(other.Error(), maxText/maxTargets))
 	}
-	if len(more) > 0 {
-		f.Text = clip(f.Text + " (then " + strings.Join(more, "; ") + ")")
-	}
+	others := " (then " + strings.Join(more, "; ") + ")"
+	f.Text = shorten(oneLine(f.Text), maxText-len(others)) + others
 	return &f
 }
 
@@ -96,9 +90,11 @@ func nameOf(t target) string {
 }
 
 // open connects to one address, and does what comes before mail.
-func (c *Client) open(ctx context.Context, hop routing.Hop, t target) (*smtpclient.Client, error) {
+func (c *Client) open(ctx context.Context, hop routing.Hop, t target, patience smtpclient.Timeouts) (
+	*smtpclient.Client, error,
+) {
 	o := smtpclient.Options{
-		Protocol: smtpclient.SMTP, Hostname: c.o.Hostname, Host: t.host(), Timeouts: c.o.Timeouts, Source: c.source(t.addr),
+		Protocol: smtpclient.SMTP, Hostname: c.o.Hostname, Host: t.host(), Timeouts: patience, Source: c.source(t.addr),
 		TLS: smtpclient.TLSIfThere,
 		// Opportunistic: better with anybody than in the clear (RFC 7435).
 		Config: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: nameOf(t), InsecureSkipVerify: true},
@@ -115,10 +111,11 @@ func (c *Client) open(ctx context.Context, hop routing.Hop, t target) (*smtpclie
 	return smtp, err
 }
 
+// smarthost changes the options to those of the smarthost.
 func (c *Client) smarthost(o *smtpclient.Options, s *Smarthost) {
 	if s.TLS != nil {
 		o.TLS, o.Config = smtpclient.TLSRequired, s.TLS.Clone()
-		o.Config.ServerName = strings.TrimPrefix(strings.Trim(s.Host.Host.ASCII(), "[]"), "IPv6:")
+		o.Config.ServerName = serverName(s.Host.Host)
 	}
 	if s.Implicit {
 		o.TLS = smtpclient.TLSImplicit
@@ -126,6 +123,14 @@ func (c *Client) smarthost(o *smtpclient.Options, s *Smarthost) {
 	if s.User != "" {
 		o.Auth = &smtpclient.Auth{User: s.User, Password: s.Password}
 	}
+}
+
+// serverName is the name that a certificate has to be for; it can be an address.
+func serverName(d mailbox.DomainName) string {
+	if d.IsLiteral() {
+		return inLiteral(d)
+	}
+	return d.ASCII()
 }
 
 // source is the local address to connect from; zero: the system's choice.
@@ -182,7 +187,7 @@ type Conn struct {
 	client *Client
 	hop    routing.Hop
 	smtp   *smtpclient.Client
-	reused bool // it was kept, and nothing was sent by it since
+	used   bool // it had a transaction before, and can have been closed since
 }
 
 // Host names the server: "name[address]".
@@ -214,5 +219,5 @@ func (c *Conn) failure(err error) *Failure { return failureOf(err, c.smtp.Host()
 
 // printableReply is the server's answer to a message for the log.
 func printableReply(s string) string {
-	return clip(mailbox.Printable(strings.ReplaceAll(s, "\n", " / ")))
+	return mailbox.Printable(shorten(strings.ReplaceAll(s, "\n", " / "), maxText))
 }

@@ -1,9 +1,11 @@
 package outbound
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"os"
 	"strings"
 
 	"mxbypass/mailbox"
@@ -49,24 +51,43 @@ func (f *Failure) Error() string {
 // Unwrap gives the cause.
 func (f *Failure) Unwrap() error { return f.Err }
 
-// maxText bounds what is kept of a cause in words.
+// maxText bounds what is kept of words, in octets.
 const maxText = 1000
 
-func clip(s string) string {
-	if len(s) > maxText {
-		s = s[:maxText] + "..."
+// shorten cuts what is longer than limit.
+func shorten(s string, limit int) string {
+	const cut = "..."
+	if len(s) <= limit {
+		return s
 	}
-	return mailbox.Printable(s)
+	return strings.ToValidUTF8(s[:max(limit-len(cut), 0)], "") + cut
+}
+
+// oneLine joins lines.
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " / ") }
+
+// words gives an error in one printable line.
+func words(err error) string {
+	if err == nil {
+		return "no reason given"
+	}
+	return mailbox.Printable(shorten(strings.ReplaceAll(err.Error(), "\n", "; "), maxText))
 }
 
 // dnsFailure is one of a lookup.
-func dnsFailure(permanent bool, code int, enhanced [3]int, text string, err error) *Failure {
-	return &Failure{Scope: ScopeDestination, Permanent: permanent, Command: "DNS", Code: code, Enhanced: enhanced,
-		Text: text, Err: err}
+func dnsFailure(permanent bool, enhanced [3]int, text string, err error) *Failure {
+	return &Failure{Scope: ScopeDestination, Permanent: permanent, Command: "DNS", Enhanced: enhanced, Text: text, Err: err}
 }
+
+// errTooLong is why a transaction was broken off by us.
+var errTooLong = fmt.Errorf("the transaction took longer than %v", maxTransaction)
 
 // failureOf judges an error of a connection or a transaction with a server.
 func failureOf(err error, host, mta string) *Failure {
+	var known *Failure
+	if errors.As(err, &known) {
+		return known
+	}
 	f := &Failure{Host: host, MTA: mta, Err: err}
 	var said *mailbox.RemoteError
 	switch {
@@ -75,20 +96,50 @@ func failureOf(err error, host, mta string) *Failure {
 	case errors.Is(err, mailbox.ErrInDoubt):
 		f.Scope, f.InDoubt, f.Command, f.Enhanced = ScopeMessage, true, "end of data", [3]int{4, 4, 2}
 		f.Text = "the connection was lost after the whole message was sent; it may have been delivered"
+	case errors.Is(err, smtpclient.ErrContent):
+		*f = Failure{Scope: ScopeMessage, Enhanced: [3]int{4, 3, 0}, Text: "the message cannot be read from the queue", Err: err}
 	case errors.Is(err, mailbox.ErrNoUTF8):
 		f.ours([3]int{5, 6, 7}, "the message needs SMTPUTF8, which the server does not offer")
 	case errors.Is(err, smtpclient.ErrEightBit):
 		f.ours([3]int{5, 6, 3}, "the message needs 8BITMIME, which the server does not offer, and it is never altered")
 	case errors.Is(err, mailbox.ErrTooBig):
 		f.ours([3]int{5, 3, 4}, "the message is bigger than the server takes")
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		f.Scope, f.Enhanced, f.Text = ScopeDestination, [3]int{4, 4, 2}, "broken off: "+clip(err.Error())
-	case errors.Is(err, smtpclient.ErrTLS):
-		f.Scope, f.Command, f.Enhanced, f.Text = ScopeDestination, "STARTTLS", [3]int{4, 7, 5}, clip(err.Error())
+	case errors.Is(err, errTooLong): // another message may be smaller, or have fewer recipients
+		f.Scope, f.Enhanced, f.Text = ScopeMessage, [3]int{4, 4, 2}, errTooLong.Error()
 	default:
-		f.Scope, f.Enhanced, f.Text = ScopeDestination, [3]int{4, 4, 2}, clip(err.Error())
+		f.network(err)
 	}
 	return f
+}
+
+// network judges an error that is none of a message: there is nobody to speak with.
+func (f *Failure) network(err error) {
+	f.Scope, f.Enhanced, f.Text = ScopeDestination, [3]int{4, 4, 2}, words(err)
+	var lost *smtpclient.LostError
+	var dial *net.OpError
+	switch {
+	case errors.As(err, &lost):
+		f.Command, f.Text = lost.Command, lossOf(lost.Err)
+	case errors.As(err, &dial) && dial.Op == "dial":
+		f.Command, f.Enhanced, f.Text = "connect", [3]int{4, 4, 1}, words(dial.Err)
+	}
+	if errors.Is(err, smtpclient.ErrTLS) {
+		f.Enhanced = [3]int{4, 7, 5}
+		if lost == nil {
+			f.Command = "STARTTLS"
+		}
+	}
+}
+
+// lossOf says why a connection is of no more use.
+func lossOf(err error) string {
+	switch {
+	case errors.Is(err, io.EOF):
+		return "the server closed the connection"
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "no answer in time"
+	}
+	return words(err)
 }
 
 // ours is what we found out ourselves about the message and this server: final, because the message stays as it is.
@@ -109,6 +160,8 @@ func (f *Failure) refusal(said *mailbox.RemoteError) {
 		f.Scope, f.Permanent = ScopeDestination, false
 	}
 	switch {
+	case said.Code == 530: // it wants TLS or AUTH of us (RFC 3207 section 4, RFC 4954 section 6), whoever gets the mail
+		f.Scope, f.Permanent = ScopeDestination, false
 	case said.Code == 421 && said.Command != "end of data": // the server goes away, whatever it was asked
 		f.Scope, f.Permanent = ScopeDestination, false
 	case said.Code == 503: // our order of commands is right: it is confused
@@ -120,7 +173,5 @@ func (f *Failure) refusal(said *mailbox.RemoteError) {
 	if f.Permanent {
 		class = 5
 	}
-	if f.Enhanced[0] != class {
-		f.Enhanced = [3]int{class, 0, 0}
-	}
+	f.Enhanced[0] = class // the rest stays as it was said, or unknown
 }

@@ -7,8 +7,9 @@
 // domain itself where there are none, or the one server that the hop names. A null MX (RFC 7505) and a domain that does
 // not exist are final; whatever DNS cannot tell is temporary. Where we are among the hosts, by name or by address, those
 // of our preference and worse are left out, because they would bring the mail back; for an external hop only we are. An
-// MX that leads to the machine itself (127.0.0.1) counts as us. At most five addresses are tried, of both families where
-// there are both, and those that failed just now come last.
+// MX or an address literal that leads to the machine itself (127.0.0.1) counts as us. At most five addresses are tried, of
+// two hosts and of both families where there are such, and those that failed just now come last. What is wrong with a
+// server that the configuration or the directory names is temporary: the operator will mend it.
 //
 // # TLS
 //
@@ -28,6 +29,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -111,6 +113,10 @@ func New(o Options) (*Client, error) {
 	o.MaxIdle = cmp.Or(o.MaxIdle, defaultMaxIdle)
 	o.MXPort = cmp.Or(o.MXPort, defaultPort)
 	o.Timeouts = withDefaults(o.Timeouts)
+	o.Own.Addrs = slices.Clone(o.Own.Addrs)
+	for i, a := range o.Own.Addrs {
+		o.Own.Addrs[i] = a.Unmap()
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -120,9 +126,9 @@ func New(o Options) (*Client, error) {
 	c := &Client{
 		o:       o,
 		pool:    smtpclient.NewPool[routing.Hop](o.IdleLimit, o.MaxIdle),
-		plans:   &plans{now: o.Now, kept: map[routing.Hop]plan{}},
+		plans:   &plans{now: o.Now, kept: map[routing.Hop]plan{}, running: map[routing.Hop]chan struct{}{}},
 		sick:    &sickbed{now: o.Now, until: map[netip.AddrPort]time.Time{}},
-		answers: &answers{now: o.Now, kept: map[question]answer{}, asking: map[question]*asking{}},
+		answers: &answers{now: o.Now, kept: map[question]answer{}, asking: map[question]*asking{}, lines: map[routing.Hop]*line{}},
 		probes:  semaphore.NewWeighted(maxProbes),
 	}
 	c.base, c.stop = context.WithCancel(context.Background())
@@ -143,7 +149,9 @@ func withDefaults(t smtpclient.Timeouts) smtpclient.Timeouts {
 
 // Close ends the questions under way and the connections that nobody uses, and those in use when they come back.
 func (c *Client) Close() error {
+	c.answers.mu.Lock() // a question is either begun before, and waited for, or not at all
 	c.stop()
+	c.answers.mu.Unlock()
 	c.running.Wait()
 	c.pool.Close()
 	return nil
