@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -24,14 +25,16 @@ func (a *app) domainCommand() *cobra.Command {
 
 // domainFlags are the properties of a domain on the command line.
 type domainFlags struct {
-	site, mx, catchAll string
-	bypass, disabled   bool
+	site, mx, external, catchAll string
+	bypass, disabled             bool
 }
 
 func (f *domainFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.site, "site", "", "the `site` that keeps its mailboxes")
 	flags.StringVar(&f.mx, "mx", string(mailbox.PolicyAuto), "how far plain mail follows its MX: auto, local, external, split")
+	flags.StringVar(&f.external, "external", "",
+		"the `way` of its external mail: mx, smtp://host:port; empty: as all mail for elsewhere")
 	flags.BoolVar(&f.bypass, "bypass", true, "may be reached by bypass addresses")
 	flags.BoolVar(&f.disabled, "disabled", false, "refuse all of its mail for now")
 	flags.StringVar(&f.catchAll, "catch-all", "", "the mailbox `address` that takes unknown names; empty: none")
@@ -45,6 +48,12 @@ func (f *domainFlags) apply(cmd *cobra.Command, d *mailbox.Domain) error {
 	}
 	if given("mx") {
 		d.MX = mailbox.MXPolicy(f.mx)
+	}
+	if given("external") {
+		var err error
+		if d.External, err = mailbox.ParseExternal(f.external); err != nil {
+			return exit(exitData, fmt.Errorf("external %q: %w", f.external, err))
+		}
 	}
 	if given("bypass") {
 		d.Bypass = f.bypass
@@ -106,7 +115,7 @@ func (a *app) domainSet() *cobra.Command {
 		}),
 	}
 	f.add(cmd)
-	cmd.MarkFlagsOneRequired("site", "mx", "bypass", "disabled", "catch-all")
+	cmd.MarkFlagsOneRequired("site", "mx", "external", "bypass", "disabled", "catch-all")
 	return cmd
 }
 
@@ -135,6 +144,7 @@ type domainObject struct {
 	Unicode   string `json:"unicode"`
 	Site      string `json:"site"`
 	MX        string `json:"mx"`
+	External  string `json:"external"` // mx, smtp://host:port; empty: as all mail for elsewhere
 	Bypass    bool   `json:"bypass"`
 	Disabled  bool   `json:"disabled"`
 	CatchAll  string `json:"catch_all"`
@@ -144,8 +154,8 @@ type domainObject struct {
 
 func newDomainObject(d mailbox.Domain) domainObject {
 	o := domainObject{
-		Name: d.Name.ASCII(), Unicode: d.Name.Unicode(), Site: d.Site, MX: string(d.MX), Bypass: d.Bypass,
-		Disabled: d.Disabled,
+		Name: d.Name.ASCII(), Unicode: d.Name.Unicode(), Site: d.Site, MX: string(d.MX),
+		External: d.External.String(), Bypass: d.Bypass, Disabled: d.Disabled,
 	}
 	if !d.CatchAll.IsNull() {
 		o.CatchAll = d.CatchAll.Wire()
@@ -154,7 +164,11 @@ func newDomainObject(d mailbox.Domain) domainObject {
 }
 
 func domainLine(d mailbox.Domain) string {
-	line := fmt.Sprintf("%s  site=%s  mx=%s  bypass=%v", d.Name, mailbox.Printable(d.Site), d.MX, d.Bypass)
+	line := fmt.Sprintf("%s  site=%s  mx=%s", d.Name, mailbox.Printable(d.Site), d.MX)
+	if way := d.External.String(); way != "" {
+		line += "  external=" + way
+	}
+	line += fmt.Sprintf("  bypass=%v", d.Bypass)
 	if !d.CatchAll.IsNull() {
 		line += "  catch-all=" + d.CatchAll.String()
 	}
@@ -209,9 +223,9 @@ func (a *app) domainShow() *cobra.Command {
 				if asJSON {
 					return a.printJSON(o)
 				}
-				return a.say("domain     %s\nsite       %s\nmx         %s\nbypass     %v\ndisabled   %v\ncatch-all  %s\n"+
-					"mailboxes  %d\naliases    %d", mailbox.Printable(o.Unicode), mailbox.Printable(o.Site), o.MX, o.Bypass,
-					o.Disabled, orNone(o.CatchAll), mailboxes, aliases)
+				return a.say("domain     %s\nsite       %s\nmx         %s\nexternal   %s\nbypass     %v\ndisabled   %v\n"+
+					"catch-all  %s\nmailboxes  %d\naliases    %d", mailbox.Printable(o.Unicode), mailbox.Printable(o.Site), o.MX,
+					cmp.Or(o.External, "as all mail for elsewhere"), o.Bypass, o.Disabled, orNone(o.CatchAll), mailboxes, aliases)
 			})
 		}),
 	}

@@ -27,9 +27,11 @@ func (a *app) mailboxImport() *cobra.Command {
 			"the exit code is 65 then as well.\n\n" +
 			"  address    user@domain, or the domain alone; required\n" +
 			"  alias      where an alias leads: addresses with spaces between them; empty: a mailbox\n" +
+			"  copies     of a mailbox: addresses that get its mail as well, with spaces between them\n" +
 			"  disabled   yes or no\n" +
 			"  site       of the domain; a domain that is missing is made when its line names a site\n" +
 			"  mx         of a domain that is made: auto, local, external, split\n" +
+			"  external   of a domain that is made: the way of its external mail, mx or smtp://host:port\n" +
 			"  bypass     of a domain that is made: yes or no\n" +
 			"  catch_all  of a domain that is made: a mailbox address",
 		Args: cobra.ExactArgs(1),

@@ -16,6 +16,7 @@ func (a *app) mailboxCommand() *cobra.Command {
 		Use:   "mailbox",
 		Short: "List and change the mailboxes and aliases of a directory",
 		Long: "List and change mailboxes and aliases. An alias is added by naming where it leads: --alias-to.\n" +
+			"A mailbox with copies keeps its mail and sends it on: --copy. Both may lead to addresses elsewhere.\n" +
 			"A directory in a file is edited by hand; list and show work there too.\n" +
 			"A running relay sees every change within a second, without a reload.",
 		Args: cobra.ArbitraryArgs,
@@ -27,12 +28,14 @@ func (a *app) mailboxCommand() *cobra.Command {
 
 // entryFlags are the properties of a mailbox or an alias on the command line.
 type entryFlags struct {
-	aliasTo  []string
-	disabled bool
+	aliasTo, copies []string
+	disabled        bool
 }
 
 func (f *entryFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringSliceVar(&f.aliasTo, "alias-to", nil, "an alias to these `addresses`, with commas between them")
+	cmd.Flags().StringSliceVar(&f.copies, "copy", nil,
+		"an `address` that gets the mail of this mailbox as well; may be given again; empty: none")
 	cmd.Flags().BoolVar(&f.disabled, "disabled", false, "refuse the mail of this mailbox for now")
 }
 
@@ -41,21 +44,35 @@ func (f *entryFlags) apply(cmd *cobra.Command, e *mailbox.Entry) error {
 	if cmd.Flags().Changed("disabled") {
 		e.Disabled = f.disabled
 	}
+	if cmd.Flags().Changed("copy") {
+		var err error
+		if e.Copies, err = addressArgs(f.copies); err != nil {
+			return err
+		}
+	}
 	if !cmd.Flags().Changed("alias-to") {
 		return nil
 	}
-	e.Alias = nil
-	for _, s := range f.aliasTo {
-		to, err := addressArg(s)
-		if err != nil {
-			return err
-		}
-		e.Alias = append(e.Alias, to)
+	var err error
+	if e.Alias, err = addressArgs(f.aliasTo); err != nil {
+		return err
 	}
 	if len(e.Alias) == 0 {
 		return exit(exitUsage, errors.New("--alias-to names no address"))
 	}
 	return nil
+}
+
+func addressArgs(args []string) ([]mailbox.Address, error) {
+	var list []mailbox.Address
+	for _, s := range args {
+		a, err := addressArg(s)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, a)
+	}
+	return list, nil
 }
 
 func entryKind(e mailbox.Entry) string {
@@ -109,7 +126,7 @@ func (a *app) mailboxSet() *cobra.Command {
 		}),
 	}
 	f.add(cmd)
-	cmd.MarkFlagsOneRequired("alias-to", "disabled")
+	cmd.MarkFlagsOneRequired("alias-to", "copy", "disabled")
 	return cmd
 }
 
@@ -135,6 +152,7 @@ type entryObject struct {
 	Kind     string   `json:"kind"` // mailbox | alias
 	Disabled bool     `json:"disabled"`
 	AliasTo  []string `json:"alias_to,omitempty"`
+	Copies   []string `json:"copies,omitempty"`
 }
 
 func newEntryObject(e mailbox.Entry) entryObject {
@@ -142,22 +160,32 @@ func newEntryObject(e mailbox.Entry) entryObject {
 	for _, to := range e.Alias {
 		o.AliasTo = append(o.AliasTo, to.Wire())
 	}
+	for _, to := range e.Copies {
+		o.Copies = append(o.Copies, to.Wire())
+	}
 	return o
 }
 
 func entryLine(e mailbox.Entry) string {
 	line := e.Address.String()
 	if len(e.Alias) > 0 {
-		to := make([]string, len(e.Alias))
-		for i, a := range e.Alias {
-			to[i] = a.String()
-		}
-		line += "  alias to " + strings.Join(to, ", ")
+		line += "  alias to " + addressList(e.Alias)
+	}
+	if len(e.Copies) > 0 {
+		line += "  copies to " + addressList(e.Copies)
 	}
 	if e.Disabled {
 		line += "  disabled"
 	}
 	return line
+}
+
+func addressList(list []mailbox.Address) string {
+	text := make([]string, len(list))
+	for i, a := range list {
+		text[i] = a.String()
+	}
+	return strings.Join(text, ", ")
 }
 
 func (a *app) mailboxList() *cobra.Command {
