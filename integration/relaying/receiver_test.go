@@ -197,7 +197,15 @@ maildir:
 `, encryption, box))
 	must(t, err)
 	t.Cleanup(func() { must(t, e.Close()) })
-	return (&receiver{addr: e.Addr, log: e.Log, dir: box}).ready(t, `SMTP connection from .* lost`)
+	// Its other logs only repeat lines of this one.
+	log := func() string {
+		b, err := os.ReadFile(filepath.Join(dir, "log", "mainlog"))
+		if err != nil {
+			return err.Error()
+		}
+		return string(b)
+	}
+	return (&receiver{addr: e.Addr, log: log, dir: box}).ready(t, `SMTP connection from .* lost`)
 }
 
 func startOpenSMTPD(t *testing.T, dir string, c certificate) *receiver {

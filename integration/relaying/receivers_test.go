@@ -261,12 +261,14 @@ func TestReceiversGreylist(t *testing.T) {
 	r := startPostfix(t, t.TempDir(), "smtpd_recipient_restrictions = check_policy_service inet:"+g.Addr().String()+"\n")
 	w := toRemote(t, r.addr, settings{queue: "retry_first = \"1s\"\nretry_max = \"1s\""})
 	w.submit("foobar@exemple.org", "b@remote.example", text)
-	w.until("its words in the list, and a second attempt", func() bool {
+	w.until("a second attempt", func() bool {
 		g.mu.Lock()
-		asked := g.asked
-		g.mu.Unlock()
-		out, _ := w.command("queue", "list")
-		return asked > 1 && strings.Contains(out, "greylisted, come back later")
+		defer g.mu.Unlock()
+		return g.asked > 1
+	})
+	w.until("its words in the list", func() bool {
+		out, _ := w.command("queue", "list", "--json")
+		return strings.Contains(out, "greylisted, come back later")
 	})
 	g.mu.Lock()
 	g.pass = true
