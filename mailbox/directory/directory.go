@@ -46,18 +46,20 @@ type Reader interface {
 // is asked for is checked against the Rules of the directory.
 type Editor interface {
 	Reader
-	// AddDomain adds a domain; ErrExists when it is there.
+	// AddDomain adds a domain; ErrExists when it is there. It is ErrInvalid when something leads to a mailbox of it, which
+	// does not exist yet, unless its policy says that such a one is kept by the other half.
 	AddDomain(ctx context.Context, d mailbox.Domain) error
 	// SetDomain gives the domain of that name to change, and keeps what change leaves in it. The name stays.
 	SetDomain(ctx context.Context, name mailbox.DomainName, change func(*mailbox.Domain) error) error
 	// RemoveDomain removes a domain. One with mailboxes is only removed, with them, when all is set; else ErrInUse.
-	// It is ErrInUse as well when aliases or a catch-all of other domains lead into it.
+	// It is ErrInUse as well when aliases, copies or a catch-all of other domains lead into it.
 	RemoveDomain(ctx context.Context, name mailbox.DomainName, all bool) error
 	// AddEntry adds a mailbox or an alias; ErrExists when there is one or the other of that name.
 	AddEntry(ctx context.Context, e mailbox.Entry) error
 	// SetEntry gives the mailbox or alias to change, and keeps what change leaves in it. The address stays.
 	SetEntry(ctx context.Context, a mailbox.Address, change func(*mailbox.Entry) error) error
-	// RemoveEntry removes a mailbox or an alias; ErrInUse when an alias or a catch-all leads to it.
+	// RemoveEntry removes a mailbox or an alias; ErrInUse when an alias, a copy or a catch-all leads to it. Where the other
+	// half of the domain keeps what is not here, aliases and copies lead there from then on.
 	RemoveEntry(ctx context.Context, a mailbox.Address) error
 	// Import adds many in one transaction; see Source and Report.
 	Import(ctx context.Context, from Source, o ImportOptions) (Report, error)
