@@ -165,10 +165,11 @@ func words(a *queue.Attempt) string {
 	return text
 }
 
-// said is the reply of the other server with its codes, in one line.
+// said is the reply of the other server with its codes, in one line. A status without a subject is what we took in place
+// of one that the server did not give: it is no word of the server.
 func said(a *queue.Attempt) string {
-	status := ""
-	if a.Enhanced[0] == a.Code/100 {
+	status, class := "", a.Code/100
+	if a.Enhanced[0] == class && a.Enhanced != [3]int{class} {
 		status = fmt.Sprintf("%d.%d.%d ", a.Enhanced[0], a.Enhanced[1], a.Enhanced[2])
 	}
 	return fmt.Sprintf("%d %s%s", a.Code, status, mailbox.Printable(strings.Join(strings.Fields(a.Text), " ")))
