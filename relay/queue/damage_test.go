@@ -120,14 +120,14 @@ func overwrite(t *testing.T, path, found string, page bool) (n int) {
 
 // What the disk has made of the file: an octet of a content, a page of recipients, a page of messages.
 func TestDamagedFile(t *testing.T) {
-	const messages = 600
+	const messages = 300
 	for _, tt := range []struct {
 		name, text string
 		page       bool
 	}{
-		{"content", "Subject: number 300 of", false},
-		{"recipients", "recipient300@a.test", true},
-		{"messages", "sender300@one.test", true},
+		{"content", "Subject: number 150 of", false},
+		{"recipients", "recipient150@a.test", true},
+		{"messages", "sender150@one.test", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newClock()
@@ -137,13 +137,13 @@ func TestDamagedFile(t *testing.T) {
 				m := messageOf(fmt.Sprintf("M%d", n), memory{fmt.Appendf(nil, "Subject: number %d of\r\n\r\n", n)})
 				m.Reverse = address(fmt.Sprintf("sender%d@one.test", n))
 				m.Received = bytes.Repeat([]byte("Received: from here by there\r\n"), 20)
-				put(t, q, m, n == 299, recipientOf(c, "mx:a.test", fmt.Sprintf("recipient%d@a.test", n)))
+				put(t, q, m, n == 149, recipientOf(c, "mx:a.test", fmt.Sprintf("recipient%d@a.test", n)))
 			}
 			if err := q.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if n := overwrite(t, path, tt.text, tt.page); n != 1 {
-				t.Fatalf("found %d times", n)
+			if overwrite(t, path, tt.text, tt.page) == 0 { // a page that was split has it twice
+				t.Fatal("not found")
 			}
 			q = openAt(t, path, c)
 			good, bad := map[int64]bool{}, 0

@@ -104,6 +104,7 @@ func (q *Queue) Finish(ctx context.Context, outcomes []Outcome, reports []Entry)
 func (q *Queue) finish(ctx context.Context, octets int64, outcomes []Outcome, parcels []*parcel, w *ways) (
 	written bool, err error,
 ) {
+	w.item, w.message = -1, 0
 	err = q.writer.do(ctx, octets, func(t *tx) error {
 		n, err := t.finish(outcomes, w)
 		written = n > 0 || len(outcomes) == 0

@@ -21,8 +21,6 @@ import (
 var (
 	// ErrDamaged: a row or a body is not what was written.
 	ErrDamaged = errors.New("damaged")
-	// ErrLost: somebody else works on the item, or it was removed meanwhile.
-	ErrLost = errors.New("lost to somebody else")
 	// ErrClosed: the queue is closed.
 	ErrClosed = errors.New("the queue is closed")
 	// ErrNotFound: there is no such message in the queue.
