@@ -38,7 +38,7 @@ type Failure struct {
 
 // Error implements error, safely printable.
 func (f *Failure) Error() string {
-	text := mailbox.Printable(strings.ReplaceAll(f.Text, "\n", " "))
+	text := mailbox.Printable(oneLine(f.Text))
 	switch {
 	case f.Host != "" && f.Code != 0:
 		return fmt.Sprintf("%s answered %s with %d %s", mailbox.Printable(f.Host), f.Command, f.Code, text)
@@ -119,9 +119,9 @@ func (f *Failure) network(err error) {
 	var dial *net.OpError
 	switch {
 	case errors.As(err, &lost):
-		f.Command, f.Text = lost.Command, lossOf(lost.Err)
+		f.Command, f.Text = lost.Command, lost.Command+": "+lossOf(lost.Err)
 	case errors.As(err, &dial) && dial.Op == "dial":
-		f.Command, f.Enhanced, f.Text = "connect", [3]int{4, 4, 1}, words(dial.Err)
+		f.Command, f.Enhanced, f.Text = "connect", [3]int{4, 4, 1}, "connect: "+lossOf(dial.Err)
 	}
 	if errors.Is(err, smtpclient.ErrTLS) {
 		f.Enhanced = [3]int{4, 7, 5}
@@ -138,6 +138,10 @@ func lossOf(err error) string {
 		return "the server closed the connection"
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "no answer in time"
+	}
+	var system *os.SyscallError
+	if errors.As(err, &system) { // the call and the addresses say nothing new
+		err = system.Err
 	}
 	return words(err)
 }

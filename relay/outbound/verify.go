@@ -118,12 +118,12 @@ func (c *Client) ask(q question) (a *asking, err error, known bool) { //nolint:r
 		s.lines[q.hop] = l
 	}
 	l.waiting++
-	c.running.Go(func() { c.inTurn(q, a, l) })
+	c.running.Go(func() { c.askInTurn(q, a, l) })
 	return a, nil, false
 }
 
-// inTurn asks when it is the question's turn.
-func (c *Client) inTurn(q question, a *asking, l *line) {
+// askInTurn asks when it is the question's turn.
+func (c *Client) askInTurn(q question, a *asking, l *line) {
 	ctx, cancel := context.WithTimeout(c.base, probeTime)
 	defer cancel()
 	for _, turns := range []*semaphore.Weighted{l.turns, c.probes} {
@@ -187,10 +187,10 @@ func probe(ctx context.Context, smtp *smtpclient.Client, to mailbox.Address) err
 		return unavailable(err)
 	}
 	defer tx.Reset()
-	err = tx.Results()[0]
-	switch f := failureOf(err, smtp.Host(), ""); {
-	case err == nil:
+	if err = tx.Results()[0]; err == nil {
 		return nil
+	}
+	switch f := failureOf(err, smtp.Host(), ""); {
 	case errors.Is(err, mailbox.ErrNoUTF8): // the other half can have no such mailbox (RFC 6531 section 3.5)
 		return &mailbox.RemoteError{Code: 553, Enhanced: f.Enhanced, Text: f.Text, Host: smtp.Host(), Command: "RCPT"}
 	case f.Permanent:
@@ -201,7 +201,7 @@ func probe(ctx context.Context, smtp *smtpclient.Client, to mailbox.Address) err
 
 // sameNetwork tells whether two addresses are in one network. On the machine itself every address is a host of its own.
 func sameNetwork(a, b netip.Addr) bool {
-	a, b = a.Unmap().WithZone(""), b.Unmap()
+	a, b = a.Unmap().WithZone(""), b.Unmap().WithZone("")
 	switch {
 	case !a.IsValid() || a.Is4() != b.Is4():
 		return false
