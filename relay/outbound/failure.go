@@ -164,7 +164,8 @@ func (f *Failure) refusal(said *mailbox.RemoteError) {
 		f.Scope, f.Permanent = ScopeDestination, false
 	}
 	switch {
-	case said.Code == 530: // it wants TLS or AUTH of us (RFC 3207 section 4, RFC 4954 section 6), whoever gets the mail
+	case said.Code == 530 && said.Command != "RCPT":
+		// It wants TLS or AUTH of us (RFC 3207 section 4, RFC 4954 section 6), whatever the mail is.
 		f.Scope, f.Permanent = ScopeDestination, false
 	case said.Code == 421 && said.Command != "end of data": // the server goes away, whatever it was asked
 		f.Scope, f.Permanent = ScopeDestination, false

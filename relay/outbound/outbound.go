@@ -128,7 +128,7 @@ func New(o Options) (*Client, error) {
 		pool:    smtpclient.NewPool[routing.Hop](o.IdleLimit, o.MaxIdle),
 		plans:   &plans{now: o.Now, kept: map[routing.Hop]plan{}, running: map[routing.Hop]chan struct{}{}},
 		sick:    &sickbed{now: o.Now, until: map[netip.AddrPort]time.Time{}},
-		answers: &answers{now: o.Now, kept: map[question]answer{}, asking: map[question]*asking{}, lines: map[routing.Hop]*line{}},
+		answers: newAnswers(o.Now),
 		probes:  semaphore.NewWeighted(maxProbes),
 	}
 	c.base, c.stop = context.WithCancel(context.Background())

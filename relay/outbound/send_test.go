@@ -58,6 +58,7 @@ func TestSend(t *testing.T) {
 			"recipient for good: 550 5.0.0 RCPT", true},
 		{"RCPT too many", script{"RCPT TO:<b": "452 4.5.3 too many"}, taken, "recipient: 452 4.5.3 RCPT", true},
 		{"RCPT too many, as it was once said", script{"RCPT TO:<b": "552 too many"}, taken, "recipient: 552 4.0.0 RCPT", true},
+		{"RCPT, as if we wanted to relay", script{"RCPT TO:<b": "530 5.7.1 log in first"}, taken, "recipient for good: 530 5.7.1 RCPT", true},
 		{"RCPT 503", script{"RCPT TO:<b": "503 5.5.1 what"}, taken, "recipient: 503 4.5.1 RCPT", true},
 		{"RCPT 421 behind one", script{"RCPT TO:<b": "421 4.3.2 bye|drop"}, "destination: 421 4.3.2 RCPT", "destination: 421 4.3.2 RCPT", false},
 		{"RCPT dropped", script{"RCPT TO:<b": drop}, "destination: 0 4.4.2 RCPT", "destination: 0 4.4.2 RCPT", false},

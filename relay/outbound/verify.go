@@ -65,6 +65,10 @@ type answers struct {
 	lines  map[routing.Hop]*line
 }
 
+func newAnswers(now func() time.Time) *answers {
+	return &answers{now: now, kept: map[question]answer{}, asking: map[question]*asking{}, lines: map[routing.Hop]*line{}}
+}
+
 // Verify implements [routing.Verifier]: it asks with the null sender, up to RCPT, on a connection of its own.
 func (c *Client) Verify(ctx context.Context, p routing.Probe) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, probeTime, errors.New("no answer in time"))

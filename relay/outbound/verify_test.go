@@ -54,7 +54,7 @@ func TestVerify(t *testing.T) {
 		{"going", script{"RCPT": "421 4.3.2 bye|drop"}, "unknown", unknownFor},
 		{"dropped", script{"RCPT": drop}, "unknown", unknownFor},
 		{"nothing from the null sender", script{"MAIL": "550 5.7.1 no bounces"}, "unknown", unknownFor},
-		{"TLS first", script{"RCPT": "530 5.7.0 STARTTLS"}, "unknown", unknownFor},
+		{"TLS first", script{"MAIL": "530 5.7.0 STARTTLS"}, "unknown", unknownFor},
 		{"no mail here", script{"connect": "554 5.7.1 not you"}, "unknown", unknownFor},
 		{"hangs", script{"RCPT": hang}, "unknown", unknownFor},
 	} {
@@ -160,8 +160,6 @@ func TestVerifyBackToSource(t *testing.T) {
 
 // gate lets servers go on when the test says so.
 type gate struct {
-	mu      sync.Mutex
-	waiting int
 	open    chan struct{}
 	arrived chan struct{}
 }
