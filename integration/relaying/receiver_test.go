@@ -118,12 +118,11 @@ func owned(t *testing.T, path string) {
 // maildir makes the folder that receivers deliver to.
 func maildir(t *testing.T, dir string) string {
 	t.Helper()
-	d := filepath.Join(dir, "mail", "Maildir")
-	for _, d := range []string{filepath.Dir(d), d, filepath.Join(d, "tmp"), filepath.Join(d, "new"), filepath.Join(d, "cur")} {
-		must(t, os.Mkdir(d, 0o700))
-		owned(t, d)
+	for _, name := range []string{"mail", "mail/Maildir", "mail/Maildir/tmp", "mail/Maildir/new", "mail/Maildir/cur"} {
+		must(t, os.Mkdir(filepath.Join(dir, name), 0o700))
+		owned(t, filepath.Join(dir, name))
 	}
-	return d
+	return filepath.Join(dir, "mail", "Maildir")
 }
 
 // ready waits until the log has the end of the connection that asked whether the server is there.
@@ -138,8 +137,8 @@ func postfixTLS(c certificate) string {
 	if c.cert == "" {
 		return ""
 	}
-	return fmt.Sprintf("smtpd_tls_security_level = may\nsmtpd_tls_loglevel = 1\nsmtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\n",
-		c.cert, c.key)
+	return "smtpd_tls_security_level = may\nsmtpd_tls_loglevel = 1\n" +
+		fmt.Sprintf("smtpd_tls_cert_file = %s\nsmtpd_tls_key_file = %s\n", c.cert, c.key)
 }
 
 func startPostfix(t *testing.T, dir, main string) *receiver {

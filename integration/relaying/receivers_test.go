@@ -56,6 +56,7 @@ func belowTrace(t *testing.T, message string) string {
 func TestReceiversGetOddMessages(t *testing.T) {
 	for name, s := range mailServers {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := s.start(t, t.TempDir(), certificate{})
 			w := toRemote(t, r.addr, settings{queue: kept})
 			added := regexp.MustCompile(s.adds)
@@ -90,6 +91,7 @@ func TestReceiversGetOddMessages(t *testing.T) {
 func TestReceiversGetManyRecipients(t *testing.T) {
 	for name, s := range mailServers {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := s.start(t, t.TempDir(), certificate{})
 			w := toRemote(t, r.addr, settings{})
 			lines := []string{"EHLO client.test", "MAIL FROM:<a@client.test>"}
@@ -120,6 +122,7 @@ func TestReceiversEncrypt(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			r := s.start(t, dir, selfSigned(t, dir, "own"))
 			w := toRemote(t, r.addr, settings{})
@@ -167,6 +170,7 @@ func TestReceiversBrokenEncryption(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := mailServers[c.server]
 			r := c.start(t, t.TempDir())
 			w := toRemote(t, r.addr, settings{})
@@ -191,6 +195,7 @@ func TestReceiversBrokenEncryption(t *testing.T) {
 func TestReceiversUnknownUser(t *testing.T) {
 	for name, s := range mailServers {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := s.start(t, t.TempDir(), certificate{})
 			w := toRemote(t, r.addr, settings{})
 			wantReply(t, w.converse("EHLO client.test", "MAIL FROM:<foobar@exemple.org>", "RCPT TO:<b@remote.example>",
