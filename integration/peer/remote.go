@@ -20,6 +20,8 @@ type Remote struct {
 
 	server *smtp.Server
 	ended  chan error
+	once   sync.Once
+	err    error // of Close
 
 	mu       sync.Mutex
 	messages []Received
@@ -69,14 +71,16 @@ type quiet struct{}
 func (quiet) Printf(string, ...any) {}
 func (quiet) Println(...any)        {}
 
-// Close ends the server and every session.
+// Close ends the server and every session. Once more it does nothing.
 func (r *Remote) Close() error {
-	r.Release()
-	err := r.server.Close()
-	if e := <-r.ended; e != nil && !errors.Is(e, smtp.ErrServerClosed) {
-		err = errors.Join(err, e)
-	}
-	return err
+	r.once.Do(func() {
+		r.Release()
+		r.err = r.server.Close()
+		if e := <-r.ended; e != nil && !errors.Is(e, smtp.ErrServerClosed) {
+			r.err = errors.Join(r.err, e)
+		}
+	})
+	return r.err
 }
 
 // Refuse answers a recipient, "MAIL", "DATA" or "*" (every recipient) with a reply such as "550 5.1.1 no such user"; an

@@ -14,7 +14,7 @@ type Sink struct {
 // StartSink runs smtp-sink on addr with options such as "-w", "5" (see smtp-sink(1)). It is not asked whether it answers:
 // some options keep it from that.
 func StartSink(addr string, options ...string) (*Sink, error) {
-	p, err := Start(exec.Command("smtp-sink", append(append([]string{}, options...), "inet:"+addr, "1000")...))
+	p, err := Start(exec.Command("smtp-sink", append(append([]string{"-u", "postfix"}, options...), "inet:"+addr, "1000")...))
 	if err != nil {
 		return nil, err
 	}
