@@ -39,7 +39,7 @@ func TestNotify(t *testing.T) {
 		"RCPT TO:<b@remote.example> NOTIFY=SUCCESS", "DATA", "Subject: tell me\r\n\r\nthe body\r\n.")
 	all := strings.Join(w.mailAt("foobar@exemple.org", 2), "\n")
 	for _, want := range []string{"Action: delivered", "Action: relayed", "Original-Envelope-Id: QQ+314",
-		"Original-Recipient: rfc822;Old+Name@exemple.org", "Final-Recipient: rfc822;contact@exemple.org", "Subject: tell me"} {
+		"Original-Recipient: rfc822; Old+Name@exemple.org", "Final-Recipient: rfc822; contact@exemple.org", "Subject: tell me"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("no %q in the reports", want)
 		}

@@ -35,21 +35,20 @@ func (t *Transaction) fit() error {
 	if size := t.size(); c.maxSize > 0 && size > c.maxSize { // RFC 1870 section 6.1
 		return fmt.Errorf("%s: %w: %d octets are more than %d", c.opts.Host, ErrTooBig, size, c.maxSize)
 	}
+	if !c.Announces("SMTPUTF8") {
+		if needed, err := needsUTF8(m, known); err != nil {
+			return fmt.Errorf("%w: %w", ErrContent, err)
+		} else if needed {
+			return fmt.Errorf("%s: %w", c.opts.Host, mailbox.ErrNoUTF8)
+		}
+		for i, to := range t.mail.To {
+			if to.Address.NeedsUTF8() {
+				t.results[i] = fmt.Errorf("%s: %w", c.opts.Host, mailbox.ErrNoUTF8)
+			}
+		}
+	}
 	if known != nil && known.EightBit && !c.Announces("8BITMIME") { // RFC 6152 section 3
 		return fmt.Errorf("%s: %w", c.opts.Host, ErrEightBit)
-	}
-	if c.Announces("SMTPUTF8") {
-		return nil
-	}
-	if needed, err := needsUTF8(m, known); err != nil {
-		return fmt.Errorf("%w: %w", ErrContent, err)
-	} else if needed {
-		return fmt.Errorf("%s: %w", c.opts.Host, mailbox.ErrNoUTF8)
-	}
-	for i, to := range t.mail.To {
-		if to.Address.NeedsUTF8() {
-			t.results[i] = fmt.Errorf("%s: %w", c.opts.Host, mailbox.ErrNoUTF8)
-		}
 	}
 	return nil
 }

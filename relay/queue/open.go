@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -18,7 +19,8 @@ import (
 // Open opens the queue. Only one process at a time runs one (the caller holds a lock); commands use [OpenAdmin] beside it.
 // What an earlier process had in hand when it ended is freed, and in doubt.
 func Open(ctx context.Context, o Options) (*Queue, error) {
-	q := &Queue{path: o.Path, log: o.Log, now: o.Now, buffers: newBuffers(), unreadable: newUnreadable()}
+	q := &Queue{path: o.Path, log: o.Log, now: o.Now, buffers: newBuffers(), unreadable: newUnreadable(),
+		space: newSpace(filepath.Dir(o.Path))}
 	if q.log == nil {
 		q.log = slog.Default()
 	}
@@ -52,7 +54,7 @@ func create(ctx context.Context, path string) error {
 		if err != nil {
 			return err
 		}
-		if err := f.Close(); err != nil {
+		if err := errors.Join(f.Close(), syncFolder(filepath.Dir(path))); err != nil {
 			return err
 		}
 	case err != nil:
@@ -75,6 +77,15 @@ func create(ctx context.Context, path string) error {
 		return err
 	}
 	return errors.Join(migrate(ctx, db), db.Close())
+}
+
+// syncFolder makes the names in a folder durable: SQLite does that for its log, not for the database.
+func syncFolder(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func openPool(name string, most int) (*sql.DB, error) {

@@ -17,6 +17,11 @@ var (
 // leased, their first attempt recorded in the same commit: the caller works on them at once. Errors wrap
 // mailbox.ErrNoSpace where that is the cause. Put reads the content before it returns, and not afterwards.
 func (q *Queue) Put(ctx context.Context, e Entry, lease bool) ([]*Item, error) {
+	leave, err := q.space.enter(e.Message.Content.Size() + perMessage)
+	if err != nil {
+		return nil, fmt.Errorf("queue: %w", err)
+	}
+	defer leave()
 	p, err := q.parcel(ctx, e)
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)

@@ -40,6 +40,7 @@ type Queue struct {
 	log     *slog.Logger
 	now     func() time.Time
 	buffers *buffers
+	space   *space
 	writer  *writer
 	readers *reader
 
