@@ -254,4 +254,14 @@ func TestDemo(t *testing.T) {
 			t.Error(path)
 		}
 	}
+	// Whoever is trusted, and wherever his mail is for: it stays on this machine.
+	if hop, err := netip.ParseAddrPort(strings.TrimPrefix(c.Relay.Smarthost.String(), "smtp://")); err != nil ||
+		!hop.Addr().IsLoopback() {
+		t.Errorf("smarthost %v: %v", c.Relay.Smarthost, err)
+	}
+	for _, p := range c.Clients.TrustedNetworks {
+		if !p.Addr().IsLoopback() {
+			t.Errorf("%v is trusted", p)
+		}
+	}
 }

@@ -193,6 +193,9 @@ func (a *app) demoTour(ctx context.Context, c *configs.Config, dir string) error
 		{"the gateway of one customer", "swaks --server " + listen + " --to foobar%gandi.example@vps42.host.test"},
 		{"why", os.Args[0] + " route " + demoAddress + " -c " + a.configFile},
 		{"what DNS says", os.Args[0] + " mx doubled.example -c " + a.configFile},
+		{"plain mail would follow the MX; in the demo it waits on this machine",
+			"swaks --server " + listen + " --to foobar@exemple.org"},
+		{"what waits, and why", os.Args[0] + " queue list -c " + a.configFile},
 	} {
 		fmt.Fprintf(a.out, "  # %s\n  %s\n", try.why, try.command)
 	}
