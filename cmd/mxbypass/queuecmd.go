@@ -21,7 +21,7 @@ func (a *app) queueCommand() *cobra.Command {
 		Use:   "queue",
 		Short: "Look at the mail that waits, and decide about it",
 		Long: "Look at the mail that waits to be sent on, and decide about it. All of it works while the relay runs and while\n" +
-			"it does not; a running relay sees every change at once. list, show, cat and stats change nothing.",
+			"it does not; a running relay sees a change within a second. list, show, cat and stats change nothing.",
 		Example: "  mxbypass queue list --domain remote.example --older-than 1h\n" +
 			"  mxbypass queue retry --reason greylist\n" +
 			"  mxbypass queue remove --sender spammer@exemple.org",

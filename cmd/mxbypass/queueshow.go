@@ -43,7 +43,9 @@ func (a *app) queueCat() *cobra.Command {
 	return &cobra.Command{
 		Use:   "cat ID",
 		Short: "Print a message of the queue, octet by octet as it will be sent",
-		Args:  cobra.ExactArgs(1),
+		Long: "Print a message of the queue, octet by octet as it will be sent. A field on top of the copy of one recipient,\n" +
+			"by which a loop is told, is in show.",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withQueue(cmd.Context(), func(q waitingMail) error {
 				if err := notQueued(cmd.Context(), q, args); err != nil {

@@ -22,8 +22,9 @@ func (a *app) serveCommand() *cobra.Command {
 		Short: "Run the relay",
 		Long: "Run the relay, in the foreground; the log goes to the standard error.\n\n" +
 			"SIGHUP reads the configuration and the directory again; when something is wrong with them, the old ones stay.\n" +
-			"SIGTERM or SIGINT drain: nobody is let in, transactions in progress come to their end within\n" +
-			"shutdown_timeout. A second one ends at once.",
+			"SIGTERM or SIGINT drain: nobody is let in, transactions in progress, with clients and with other servers,\n" +
+			"come to their end within shutdown_timeout. What is in the queue stays there for the next start. A second\n" +
+			"signal ends at once.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			signals := make(chan os.Signal, 4)
