@@ -74,6 +74,7 @@ func (w *world) run(s settings) {
 	must(w.t, os.WriteFile(filepath.Join(w.dir, "directory.toml"), []byte(s.domains), 0o644))
 	must(w.t, os.WriteFile(config, []byte(fmt.Sprintf(`hostname = "mx.host.test"
 state_dir = %[1]q
+shutdown_timeout = "5s"
 
 [[listener]]
 address = "0.0.0.0:%[2]d"

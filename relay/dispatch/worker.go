@@ -129,7 +129,8 @@ func (w *worker) letGo(g *group) {
 func (w *worker) connect() *outbound.Failure {
 	hop, err := routing.ParseHop(w.at.name)
 	if err == nil {
-		w.conn, err = w.env.Connect(w.sending, hop)
+		// A server that is slow to talk holds up no shutdown: nothing was given to it yet.
+		w.conn, err = w.env.Connect(w.stopping, hop)
 	}
 	if err == nil {
 		return nil
@@ -147,7 +148,7 @@ func (w *worker) connect() *outbound.Failure {
 func (w *worker) unreachable(g *group, f *outbound.Failure) bool {
 	a := attemptOf(f)
 	switch {
-	case w.sending.Err() != nil: // our own doing
+	case w.stopping.Err() != nil: // our own doing
 		w.back(g, stopped())
 		return false
 	case f.Permanent:

@@ -113,7 +113,7 @@ func (q *Queue) open(ctx context.Context) error {
 		return errors.Join(err, s.close())
 	}
 	q.ctx, q.cancel = context.WithCancel(context.Background())
-	w := &writer{path: q.path, log: q.log, jobs: make(chan *job, maxWaiting), closing: make(chan struct{}),
+	w := &writer{path: q.path, log: q.log, space: q.space, jobs: make(chan *job, maxWaiting), closing: make(chan struct{}),
 		ended: make(chan struct{}), changed: make(chan struct{}, 1), session: s, copier: newCopier(q.path, q.log)}
 	w.tx = tx{session: s, places: places{}, numbers: newNumbers(epoch, next)}
 	w.seen, _, err = s.integer(dataVersion)

@@ -160,4 +160,6 @@ func (s *session) checkpoint(query string) (whole bool, err error) {
 const (
 	checkpointPassive = "PRAGMA wal_checkpoint(PASSIVE)" // waits for nobody
 	checkpointRestart = "PRAGMA wal_checkpoint(RESTART)" // waits until no reader needs the log
+	// checkpointTruncate is checkpointRestart, and leaves an empty file.
+	checkpointTruncate = "PRAGMA wal_checkpoint(TRUNCATE)"
 )

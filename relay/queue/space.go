@@ -30,13 +30,10 @@ func newSpace(folder string) *space { return &space{folder: folder, statfs: unix
 
 // enter lets a message of so many octets in; leave is called when it is written. The error wraps mailbox.ErrNoSpace.
 func (s *space) enter(octets int64) (leave func(), err error) {
-	var st unix.Statfs_t
-	if err := s.statfs(s.folder, &st); err != nil {
+	free, keep, err := s.ask()
+	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", mailbox.ErrUnavailable, s.folder, err)
 	}
-	size := int64(st.Bsize)
-	free := int64(min(st.Bavail, 1<<40)) * size
-	keep := min(reserve, int64(min(st.Blocks, 1<<40))*size/8)
 	octets *= copies
 	if pending := s.pending.Add(octets); free-pending < keep {
 		s.pending.Add(-octets)
@@ -44,4 +41,20 @@ func (s *space) enter(octets int64) (leave func(), err error) {
 			s.folder, keep)
 	}
 	return func() { s.pending.Add(-octets) }, nil
+}
+
+// ask tells the octets that are free, and those that new messages leave free.
+func (s *space) ask() (free, keep int64, err error) {
+	var st unix.Statfs_t
+	if err := s.statfs(s.folder, &st); err != nil {
+		return 0, 0, err
+	}
+	size := int64(st.Bsize)
+	return int64(min(st.Bavail, 1<<40)) * size, min(reserve, int64(min(st.Blocks, 1<<40))*size/8), nil
+}
+
+// room tells the octets that are free, and whether that is so little that the queue should use less.
+func (s *space) room() (free int64, short bool) {
+	free, keep, err := s.ask()
+	return free, err == nil && free < 4*keep
 }

@@ -33,6 +33,7 @@ type job struct {
 type writer struct {
 	path    string
 	log     *slog.Logger
+	space   *space
 	jobs    chan *job
 	closing chan struct{}
 	ended   chan struct{}
@@ -44,6 +45,7 @@ type writer struct {
 	seen    int64 // data_version of the session
 	batch   []*job
 	copier  *copier
+	idle    int // looks since there was something to write
 }
 
 // tx is what a job writes with.
@@ -97,12 +99,14 @@ func (w *writer) loop() {
 		case <-w.closing:
 			return
 		case j := <-w.jobs:
+			w.idle = 0
 			w.gather(j)
 			w.write(w.batch)
 		case <-w.copier.done:
 			w.restartLog()
 		case <-tick.C:
 			w.look()
+			w.tidy()
 		}
 	}
 }
