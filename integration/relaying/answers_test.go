@@ -75,10 +75,9 @@ func TestMisbehaviour(t *testing.T) {
 		"hangs up on RCPT":    {"-q", "RCPT"},
 		"4xx DATA":            {"-r", "DATA"},
 		"hangs up on DATA":    {"-q", "DATA"},
-		"550 within DATA":     {"-A", "0", "-b", "450 4.3.0 not now", "-B", "450 4.3.0 not now"},
 		"4xx end of data":     {"-r", "."},
 		"hangs up at the end": {"-q", "."},
-		"421 at MAIL":         {"-s", "MAIL"},
+		"421 at MAIL":         {"-Q", "MAIL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -91,6 +91,7 @@ func (w *writer) restartLog() {
 	}
 	if whole && err == nil {
 		c.pages, c.from = 0, c.length
+		w.space.log.Store(0)
 		return
 	}
 	c.from = c.pages + patience // a reader needs it still

@@ -33,11 +33,15 @@ func (w *writer) tidy() {
 	used := pages - unused
 	if err == nil && unused > spare && used < movedPages && room > 3*used*pageSize {
 		_, err = w.session.exec("VACUUM")
+		w.copier.pages += used
 		short = true
 	}
-	if err == nil && short {
-		_, err = w.session.checkpoint(checkpointTruncate)
-		w.copier.pages = 0
+	if err == nil && short && w.copier.pages > 0 {
+		var whole bool
+		if whole, err = w.session.checkpoint(checkpointTruncate); whole {
+			w.copier.pages = 0
+			w.space.log.Store(0)
+		}
 	}
 	if err != nil {
 		w.log.Warn("the queue cannot be made smaller", "path", w.path, "error", err)

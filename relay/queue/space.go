@@ -15,7 +15,7 @@ const (
 	reserve = 32 << 20
 	// perMessage is about what a message takes beside its content, in octets.
 	perMessage = 16 << 10
-	// copies is how often a content is written for a while: to the log, and to the database.
+	// copies is how often a content is written: to the log, and from there to the database.
 	copies = 2
 )
 
@@ -23,6 +23,7 @@ const (
 type space struct {
 	folder  string
 	pending atomic.Int64 // octets of messages that were let in, and are not written yet
+	log     atomic.Int64 // octets in the write-ahead log, which the database has to take in, too
 	statfs  func(path string, st *unix.Statfs_t) error
 }
 
@@ -35,7 +36,7 @@ func (s *space) enter(octets int64) (leave func(), err error) {
 		return nil, fmt.Errorf("%w: %s: %w", mailbox.ErrUnavailable, s.folder, err)
 	}
 	octets *= copies
-	if pending := s.pending.Add(octets); free-pending < keep {
+	if pending := s.pending.Add(octets); free-pending-s.log.Load() < keep {
 		s.pending.Add(-octets)
 		return nil, fmt.Errorf("%w: %d octets free in %s, and %d are kept for what leaves the queue", mailbox.ErrNoSpace, free,
 			s.folder, keep)

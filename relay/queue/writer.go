@@ -169,6 +169,7 @@ func (w *writer) commit(batch []*job) (err error, single bool) { //nolint:revive
 	}
 	w.tx.numbers.settle()
 	w.copier.wrote(s.pagesWritten())
+	w.space.log.Store(w.copier.pages * pageSize)
 	return nil, false
 }
 
