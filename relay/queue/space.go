@@ -57,5 +57,5 @@ func (s *space) ask() (free, keep int64, err error) {
 // room tells the octets that are free, and whether that is so little that the queue should use less.
 func (s *space) room() (free int64, short bool) {
 	free, keep, err := s.ask()
-	return free, err == nil && free < 4*keep
+	return free, err == nil && free-s.log.Load() < 4*keep
 }
