@@ -106,7 +106,7 @@ func measureBacklog(o options, disk *disk, t *table) error {
 		for _, s := range []struct {
 			start starter
 			into  *[]float64
-		}{{startRelaying, &ours}, {startPostfixRelaying, &theirs}} {
+		}{{startRelaying, &ours}, {startPostfixWaiting, &theirs}} {
 			got, err := drain(s.start, disk, n)
 			if err != nil {
 				return err

@@ -213,18 +213,25 @@ smtpd_peername_lookup = no
 mydestination =
 smtp_dns_support_level = disabled
 smtp_tls_security_level = none
-minimal_backoff_time = 1s
-maximal_backoff_time = 1s
-queue_run_delay = 1s
 relayhost = [127.0.0.1]:%s
 `
 
-func startPostfixRelaying(dir, sink string) (server, error) {
+// What waits is tried again as often as by the relay.
+const postfixWaiting = `minimal_backoff_time = 1s
+maximal_backoff_time = 1s
+queue_run_delay = 1s
+`
+
+func startPostfixRelaying(dir, sink string) (server, error) { return startPostfixWith(dir, sink, "") }
+
+func startPostfixWaiting(dir, sink string) (server, error) { return startPostfixWith(dir, sink, postfixWaiting) }
+
+func startPostfixWith(dir, sink, more string) (server, error) {
 	home := filepath.Join(dir, "postfix")
 	if err := os.Mkdir(home, 0o755); err != nil {
 		return nil, err
 	}
-	p, err := peer.StartPostfix(peer.PostfixOptions{Dir: home, Main: fmt.Sprintf(postfixRelaying, sink[len("127.0.0.1:"):])})
+	p, err := peer.StartPostfix(peer.PostfixOptions{Dir: home, Main: fmt.Sprintf(postfixRelaying, sink[len("127.0.0.1:"):]) + more})
 	if err != nil {
 		return nil, err
 	}
