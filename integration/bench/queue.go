@@ -224,7 +224,9 @@ queue_run_delay = 1s
 
 func startPostfixRelaying(dir, sink string) (server, error) { return startPostfixWith(dir, sink, "") }
 
-func startPostfixWaiting(dir, sink string) (server, error) { return startPostfixWith(dir, sink, postfixWaiting) }
+func startPostfixWaiting(dir, sink string) (server, error) {
+	return startPostfixWith(dir, sink, postfixWaiting)
+}
 
 func startPostfixWith(dir, sink, more string) (server, error) {
 	home := filepath.Join(dir, "postfix")
