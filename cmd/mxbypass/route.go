@@ -39,7 +39,7 @@ func (a *app) routeCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error { return a.route(cmd.Context(), args[0], f) },
 	}
 	c.Flags().StringVar(&f.client, "client", "", "IP `address` of the client that asks (default: one that is not trusted)")
-	c.Flags().StringVar(&f.from, "from", "", "reverse-path, an `address` or <>: rewritten senders take reports only, which have <>")
+	c.Flags().StringVar(&f.from, "from", "", "reverse-path, an `address` or <>, which alone rewritten senders take")
 	c.Flags().BoolVar(&f.verify, "verify", false, "ask the other half of a split domain")
 	c.Flags().BoolVar(&f.asJSON, "json", false, "for machines")
 	return c

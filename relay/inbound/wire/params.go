@@ -92,7 +92,7 @@ func (cmd *Command) rcptParams(params string, utf8 bool) *refusal {
 		if seen.twice(key) {
 			return refused(answerBadParam)
 		}
-		ok := false
+		var ok bool
 		switch key {
 		case "NOTIFY":
 			cmd.Report.Notify, ok = parseNotify(value)
