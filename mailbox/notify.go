@@ -21,6 +21,17 @@ func (n Notify) Failure() bool { return n == 0 || n&NotifyFailure != 0 }
 // Delay tells whether a delay is to be reported.
 func (n Notify) Delay() bool { return n == 0 || n&NotifyDelay != 0 }
 
+// WithoutSuccess gives what is left to be told when somebody else reports the delivery.
+func (n Notify) WithoutSuccess() Notify {
+	if n&NotifySuccess == 0 {
+		return n
+	}
+	if n &^= NotifySuccess; n == 0 {
+		return NotifyNever
+	}
+	return n
+}
+
 // Return says how much of the message a report of failure brings back (RFC 3461 section 4.3).
 type Return string
 

@@ -20,3 +20,17 @@ func TestNotify(t *testing.T) {
 		}
 	}
 }
+
+func TestNotifyWithoutSuccess(t *testing.T) {
+	for notify, want := range map[mailbox.Notify]mailbox.Notify{
+		0:                     0,
+		mailbox.NotifyNever:   mailbox.NotifyNever,
+		mailbox.NotifyFailure: mailbox.NotifyFailure,
+		mailbox.NotifySuccess: mailbox.NotifyNever,
+		mailbox.NotifySuccess | mailbox.NotifyDelay: mailbox.NotifyDelay,
+	} {
+		if got := notify.WithoutSuccess(); got != want {
+			t.Errorf("%b: %b, want %b", notify, got, want)
+		}
+	}
+}

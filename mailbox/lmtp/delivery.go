@@ -102,7 +102,9 @@ func isStale(ctx context.Context, c *smtpclient.Client, err error) bool {
 func (s *Store) mail(m *mailbox.Message, to []mailbox.Recipient, c *smtpclient.Client) smtpclient.Mail {
 	mail := smtpclient.Mail{Message: m, To: make([]smtpclient.Rcpt, len(to))}
 	for i, r := range to {
-		mail.To[i] = smtpclient.Rcpt{Address: r.Delivered, Report: r.Report}
+		report := r.Report // of the delivery we tell the sender ourselves: the server's yes is all that we wait for
+		report.Notify = report.Notify.WithoutSuccess()
+		mail.To[i] = smtpclient.Rcpt{Address: r.Delivered, Report: report}
 	}
 	if len(to) == 1 {
 		original := mailbox.Printable(to[0].Original)

@@ -78,10 +78,10 @@ func TestCommands(t *testing.T) {
 				"RCPT TO:<u+tag@d.test>", `RCPT TO:<"a> NOTIFY=<b"@d.test>`, "DATA"}, received},
 		"smtp, reports": {smtpclient.SMTP, []string{"DSN", "PIPELINING"}, []mailbox.Recipient{odd, reported},
 			[]string{"EHLO mx.host.test", "MAIL FROM:<sender@client.test> RET=HDRS ENVID=abc", `RCPT TO:<"a> NOTIFY=<b"@d.test>`,
-				"RCPT TO:<u+tag@d.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;u+2Btag@d.test", "DATA"}, received},
+				"RCPT TO:<u+tag@d.test> NOTIFY=DELAY ORCPT=rfc822;u+2Btag@d.test", "DATA"}, received},
 		"lmtp, reports": {smtpclient.LMTP, []string{"DSN"}, []mailbox.Recipient{reported, odd},
 			[]string{"LHLO mx.host.test", "MAIL FROM:<sender@client.test> RET=HDRS ENVID=abc",
-				"RCPT TO:<u+tag@d.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;u+2Btag@d.test", `RCPT TO:<"a> NOTIFY=<b"@d.test>`,
+				"RCPT TO:<u+tag@d.test> NOTIFY=DELAY ORCPT=rfc822;u+2Btag@d.test", `RCPT TO:<"a> NOTIFY=<b"@d.test>`,
 				"DATA"}, received},
 	} {
 		t.Run(name, func(t *testing.T) {
