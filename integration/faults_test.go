@@ -19,7 +19,7 @@ import (
 // them is what the injected faults below and the syscall order test of the store are for.)
 func TestKilledUnderLoad(t *testing.T) {
 	dir := t.TempDir()
-	var loads []load
+	var loads []*load
 	for round := range 5 {
 		s := start(t, settings{dir: dir})
 		load := s.send(20, 150, func(client, n int) (string, string, int) {
