@@ -9,6 +9,7 @@ import (
 
 	"mxbypass/mailbox"
 	"mxbypass/relay/dsn"
+	"mxbypass/relay/ids"
 	"mxbypass/relay/maillog"
 	"mxbypass/relay/outbound"
 	"mxbypass/relay/queue"
@@ -88,7 +89,7 @@ type Dispatcher struct {
 	log     *maillog.Log
 	acquire func() (*Environment, func())
 	compose func(dsn.Notification) (*mailbox.Message, error)
-	ids     *ids
+	ids     *ids.Source
 	held    budget // of contents that are kept in memory for fresh mail
 
 	sending      context.Context // of what is given to servers and stores
@@ -115,7 +116,7 @@ func New(o Options) *Dispatcher { return newDispatcher(o.Queue, o.Log, o.Acquire
 
 func newDispatcher(q backlog, log *maillog.Log, acquire func() (*Environment, func())) *Dispatcher {
 	d := &Dispatcher{
-		queue: q, log: log, acquire: acquire, compose: dsn.Compose, ids: newIDs(),
+		queue: q, log: log, acquire: acquire, compose: dsn.Compose, ids: ids.New(),
 		wake:   make(chan struct{}, 1),
 		active: map[string]*destination{}, fates: fates{},
 	}

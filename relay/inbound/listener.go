@@ -70,7 +70,7 @@ func (l *listener) admit(c net.Conn) net.Conn {
 		l.turnAway(c, reply.For(err))
 		return nil
 	}
-	s.id = l.server.ids.next()
+	s.id = l.server.ids.Next()
 	s.log = l.server.options.Log.Connected(s.id, c.RemoteAddr().String(), l.Addr().String())
 	gate := wire.New(c, s, &l.server.wire)
 	l.server.attach(s, gate)

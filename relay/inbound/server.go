@@ -10,6 +10,7 @@ import (
 
 	"github.com/emersion/go-smtp"
 
+	"mxbypass/relay/ids"
 	"mxbypass/relay/inbound/wire"
 	"mxbypass/relay/reply"
 )
@@ -23,7 +24,7 @@ type Server struct {
 	wire    wire.Config
 	body    wire.BodyLimits
 	buffers wire.Buffers
-	ids     *ids
+	ids     *ids.Source
 
 	draining chan struct{}   // closed by Shutdown
 	base     context.Context // of all routes and deliveries; ends when transactions are aborted
@@ -47,7 +48,7 @@ func NewServer(o Options) (*Server, error) {
 	o.Timeouts.setDefaults()
 	s := &Server{
 		options:  o,
-		ids:      newIDs(),
+		ids:      ids.New(),
 		draining: make(chan struct{}),
 		sessions: make(map[*session]struct{}),
 		clients:  make(map[netip.Addr]int),

@@ -131,7 +131,7 @@ func (s *session) Mail(string, *smtp.MailOptions) (err error) {
 	}
 	core, release := s.server.options.Acquire()
 	s.tx = &transaction{
-		id:      s.server.ids.next(),
+		id:      s.server.ids.Next(),
 		start:   time.Now(),
 		core:    core,
 		release: release,
