@@ -86,6 +86,7 @@ func TestMisbehaviour(t *testing.T) {
 			addr := fmt.Sprintf("127.0.0.1:%d", port)
 			sink, err := peer.StartSink(addr, options...)
 			must(t, err)
+			t.Cleanup(func() { sink.Close() })
 			w := toRemote(t, addr, settings{queue: "retry_first = \"1s\"\nretry_max = \"1s\""})
 			w.submit("foobar@exemple.org", "b@remote.example", text)
 			w.until("a failed attempt in the list", func() bool {
