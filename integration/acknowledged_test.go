@@ -23,8 +23,8 @@ func (l *load) until(t *testing.T, cut func()) {
 	}
 }
 
-// arrived holds the mailboxes against what was acknowledged: each message is there once, and none is there in part.
-func (l *load) arrived(t *testing.T, mails [][]byte) {
+// arrived holds the mailboxes against what was acknowledged: each of that is there once, and nothing is there in part.
+func arrived(t *testing.T, acknowledged map[string]bool, mails [][]byte) {
 	t.Helper()
 	found := map[string]int{}
 	for _, m := range mails {
@@ -35,7 +35,6 @@ func (l *load) arrived(t *testing.T, mails [][]byte) {
 		}
 		found[subject]++
 	}
-	acknowledged := l.Acknowledged()
 	for subject := range acknowledged {
 		if found[subject] != 1 {
 			t.Errorf("%s got a 250 and is %d times in the mailbox", subject, found[subject])

@@ -30,7 +30,7 @@ func TestKilledUnderLoad(t *testing.T) {
 	}
 	mails := inbox(t, filepath.Join(dir, "mail", "exemple.org", "foobar", "Maildir"))
 	for _, load := range loads {
-		load.arrived(t, mails)
+		arrived(t, load.Acknowledged(), mails)
 	}
 }
 

@@ -2,19 +2,11 @@ package integration
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-)
-
-// fsShutdown is FS_IOC_SHUTDOWN of ext4 and XFS; noLogFlush stops the file system where it stands, and nothing that is
-// only in memory, the journal included, reaches the disk any more.
-const (
-	fsShutdown = 0x8004587d
-	noLogFlush = 2
+	"mxbypass/integration/peer"
 )
 
 // The power fails under load: the file system stops as it stands, is mounted again, and replays its journal. Whatever got
@@ -42,11 +34,11 @@ func powerCut(t *testing.T, kind string, after int) {
 		return fmt.Sprintf("client %d message %d", client, n),
 			fmt.Sprintf("u%d%%exemple.org@mx.host.test", (client+n)%boxes), 1000 + 40000*(n%5)*(client%2)
 	})
+	var acknowledged map[string]bool
 	load.until(t, func() {
-		folder, err := os.Open(mail)
+		var err error
+		acknowledged, err = peer.CutPower(mail, load.Load)
 		must(t, err)
-		must(t, unix.IoctlSetPointerInt(int(folder.Fd()), fsShutdown, noLogFlush))
-		must(t, folder.Close())
 	})
 	must(t, s.Close())
 	mountAgain()
@@ -55,5 +47,5 @@ func powerCut(t *testing.T, kind string, after int) {
 	for i := range boxes {
 		mails = append(mails, s.inbox(t, fmt.Sprintf("u%d@exemple.org", i))...)
 	}
-	load.arrived(t, mails)
+	arrived(t, acknowledged, mails)
 }

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"mxbypass/integration/peer"
 )
 
@@ -122,13 +120,6 @@ func TestKilledAtEveryStep(t *testing.T) {
 	}
 }
 
-// fsShutdown is FS_IOC_SHUTDOWN of ext4; noLogFlush stops the file system where it stands, and nothing that is only in
-// memory, the journal included, reaches the disk any more.
-const (
-	fsShutdown = 0x8004587d
-	noLogFlush = 2
-)
-
 // The power fails under load: the file system of the queue stops as it stands, is mounted again, and replays its journal.
 func TestPowerCut(t *testing.T) {
 	dir := t.TempDir()
@@ -154,13 +145,9 @@ func TestPowerCut(t *testing.T) {
 		w := toRemote(t, r.Addr, s)
 		l := c.load(w.Addr, fmt.Sprintf("cut %d", cut), 100+100*cut)
 		must(t, l.Until(w.Done(), func() {
-			folder, err := os.Open(state)
+			acknowledged, err := peer.CutPower(state, l)
 			must(t, err)
-			// A machine without power sends no 250. Here it goes on, and the kernel lets an fsync that is under way end well
-			// although its journal was thrown away meanwhile.
-			c.loads[len(c.loads)-1] = before(l.Acknowledged())
-			must(t, unix.IoctlSetPointerInt(int(folder.Fd()), fsShutdown, noLogFlush))
-			must(t, folder.Close())
+			c.loads[len(c.loads)-1] = before(acknowledged)
 		}))
 		w.Kill()
 		c.ends++
