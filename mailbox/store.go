@@ -29,25 +29,28 @@ type Content interface {
 
 // Message is what a store is given: an accepted message with its envelope and trace.
 type Message struct {
-	ID       string  // our identifier, in logs, replies and Received
-	Reverse  Address // the reverse-path; null for bounces
-	UTF8     bool    // the client asked for SMTPUTF8: envelope or header may need it
-	Received []byte  // our Received field, with CRLF
-	Content  Content
+	ID      string  // our identifier, in logs, replies and Received
+	Reverse Address // the reverse-path; null for bounces
+	UTF8    bool    // the client asked for SMTPUTF8: envelope or header may need it
+	Trace   []byte  // fields of ours on top of the content, with CRLF: Received, and what we found out about the message
+	Content Content
+
+	// RequireTLS: it goes only where TLS and the name of the server are sure, and that is promised again (RFC 8689).
+	RequireTLS bool
 
 	Return     Return // RET: how much of it a report of failure brings back
 	EnvelopeID string // ENVID as the client wrote it: xtext, printable ASCII without spaces; empty: none
 }
 
 // TraceFor gives the header fields that we put on top of the content in the copy of r (RFC 5321 section 4.4):
-// Return-Path, Delivered-To, X-Original-To, Received.
+// Return-Path, Delivered-To, X-Original-To, and the trace that all copies have.
 func (m *Message) TraceFor(r Recipient) []byte {
 	var b strings.Builder
-	b.Grow(256 + len(m.Received))
+	b.Grow(256 + len(m.Trace))
 	b.WriteString("Return-Path: <" + m.Reverse.Header() + ">\r\n")
 	b.WriteString("Delivered-To: " + r.Delivered.Header() + "\r\n")
 	b.WriteString("X-Original-To: " + Printable(r.Original) + "\r\n")
-	b.Write(m.Received)
+	b.Write(m.Trace)
 	return []byte(b.String())
 }
 

@@ -95,7 +95,7 @@ func (m *queueMaker) put(id, sender string, size int, to ...queue.Recipient) []*
 	}
 	content := append([]byte("Subject: "+id+"\r\n\r\n"), bytes.Repeat([]byte("x"), size)...)
 	items, err := m.queue.Put(context.Background(), queue.Entry{Message: &mailbox.Message{
-		ID: id, Reverse: reverse, Received: []byte("Received: by mx.host.test; id " + id + "\r\n"),
+		ID: id, Reverse: reverse, Trace: []byte("Received: by mx.host.test; id " + id + "\r\n"),
 		Content: queuedText(content), Return: mailbox.ReturnHeaders, EnvelopeID: "e+2B" + id,
 	}, Recipients: to}, true)
 	m.ts.Check(err)

@@ -112,7 +112,7 @@ func (s *Store) mail(m *mailbox.Message, to []mailbox.Recipient, c *smtpclient.C
 			mail.Trace = append(mail.Trace, "X-Original-To: "+original+"\r\n"...)
 		}
 	}
-	mail.Trace = append(mail.Trace, m.Received...)
+	mail.Trace = append(mail.Trace, m.Trace...)
 	return mail
 }
 

@@ -44,7 +44,7 @@ const text = "Subject: hello\r\n\r\n.dot\r\n..\r\nbye\r\n"
 
 func message(content mailbox.Content) *mailbox.Message {
 	return &mailbox.Message{ID: "01TEST", Reverse: address("sender@client.test"),
-		Received: []byte("Received: from client.test by mx.host.test; now\r\n"), Content: content}
+		Trace: []byte("Received: from client.test by mx.host.test; now\r\n"), Content: content}
 }
 
 func address(s string) mailbox.Address {

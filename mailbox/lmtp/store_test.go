@@ -350,8 +350,8 @@ func TestBytes(t *testing.T) {
 			}
 			f.mu.Lock()
 			defer f.mu.Unlock()
-			if got := string(f.last); got != string(m.Received)+want {
-				rt.Fatalf("sent %.200q, arrived %.200q", string(m.Received)+want, got)
+			if got := string(f.last); got != string(m.Trace)+want {
+				rt.Fatalf("sent %.200q, arrived %.200q", string(m.Trace)+want, got)
 			}
 		})
 	}

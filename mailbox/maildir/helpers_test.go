@@ -33,7 +33,7 @@ func body(n int) inMemory {
 
 func message(c mailbox.Content) *mailbox.Message {
 	return &mailbox.Message{
-		ID: "01J", Reverse: mustAddress("sender@other.example"), Received: []byte("Received: from test\r\n"), Content: c,
+		ID: "01J", Reverse: mustAddress("sender@other.example"), Trace: []byte("Received: from test\r\n"), Content: c,
 	}
 }
 

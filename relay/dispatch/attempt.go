@@ -39,7 +39,7 @@ func (w *worker) attempt(g *group) (results []result) {
 	}
 	first := g.items[0]
 	known := &smtpclient.Octets{EightBit: first.Message.EightBit, UTF8Header: first.Message.UTF8Header || !isASCII(first.Mark)}
-	mail := outbound.Mail{Message: rebuilt(g, w.queue), Trace: append([]byte(first.Mark), first.Message.Received...),
+	mail := outbound.Mail{Message: rebuilt(g, w.queue), Trace: append([]byte(first.Mark), first.Message.Trace...),
 		Known: known}
 	for _, item := range g.items {
 		mail.To = append(mail.To, smtpclient.Rcpt{Address: item.To, Report: item.Report})
@@ -56,7 +56,7 @@ func (w *worker) attempt(g *group) (results []result) {
 func rebuilt(g *group, q backlog) *mailbox.Message {
 	first := g.items[0]
 	h := first.Message
-	return &mailbox.Message{ID: h.ID, Reverse: first.Reverse, UTF8: h.UTF8, Received: h.Received, Content: g.content(q)(h),
+	return &mailbox.Message{ID: h.ID, Reverse: first.Reverse, UTF8: h.UTF8, Trace: h.Trace, Content: g.content(q)(h),
 		Return: h.Return, EnvelopeID: h.EnvelopeID}
 }
 

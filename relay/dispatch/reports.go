@@ -75,7 +75,7 @@ func (d *Dispatcher) reportOn(ctx context.Context, env *Environment, cs []*decis
 		if item.Purpose == purposeLast {
 			return drop("the postmaster cannot have it either: " + words(cs[0].attempt))
 		}
-		m := &mailbox.Message{ID: d.ids.Next(), UTF8: h.UTF8, Received: h.Received, Content: content}
+		m := &mailbox.Message{ID: d.ids.Next(), UTF8: h.UTF8, Trace: h.Trace, Content: content}
 		return d.lastResort(ctx, env, m, h.ID, "a report cannot be delivered: "+words(cs[0].attempt), drop)
 	}
 	original := dsn.Original{ID: h.ID, Arrived: h.Created, Reverse: h.Reverse, EnvelopeID: h.EnvelopeID, Return: h.Return,

@@ -112,7 +112,7 @@ func TestTrace(t *testing.T) {
 		r := start(t, SMTP, nil)
 		r.client().talk("S: 220 *\n" + row.dialogue + "\nC: DATA\nS: 354 *\nC: .\nS: 250 *")
 		m := r.core.all()[0].Message
-		if got := string(m.Received); !regexp.MustCompile(row.want).MatchString(got) {
+		if got := string(m.Trace); !regexp.MustCompile(row.want).MatchString(got) {
 			t.Errorf("%q does not match %s", got, row.want)
 		}
 		if m.Reverse.String() != row.reverse {
@@ -181,8 +181,8 @@ func TestLMTP(t *testing.T) {
 		S: 221 *
 		S.`)
 	got := r.core.all()
-	if len(got) != 2 || !strings.Contains(string(got[0].Message.Received), " with LMTP id ") ||
-		!strings.Contains(string(got[1].Message.Received), " with UTF8LMTP id ") {
+	if len(got) != 2 || !strings.Contains(string(got[0].Message.Trace), " with LMTP id ") ||
+		!strings.Contains(string(got[1].Message.Trace), " with UTF8LMTP id ") {
 		t.Errorf("%+v", got)
 	}
 }

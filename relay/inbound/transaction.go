@@ -38,11 +38,11 @@ func (tx *transaction) message(content mailbox.Content, t trace) *mailbox.Messag
 		t.to = tx.accepted[0].route.Path.Written // with several it would give away Bcc
 	}
 	return &mailbox.Message{
-		ID:       tx.id,
-		Reverse:  tx.reverse,
-		UTF8:     tx.utf8,
-		Received: t.field(),
-		Content:  content,
+		ID:      tx.id,
+		Reverse: tx.reverse,
+		UTF8:    tx.utf8,
+		Trace:   t.field(),
+		Content: content,
 
 		Return:     tx.give,
 		EnvelopeID: tx.envelopeID,

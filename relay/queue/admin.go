@@ -153,7 +153,7 @@ func (a *Admin) Cat(ctx context.Context, id string, w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("queue: %s: %w", id, err)
 	}
-	if _, err := w.Write(h.Received); err != nil {
+	if _, err := w.Write(h.Trace); err != nil {
 		return err
 	}
 	_, err = io.Copy(w, (&content{ctx: ctx, readers: a.readers, header: h}).NewReader())

@@ -136,7 +136,7 @@ func TestDamagedFile(t *testing.T) {
 			for n := range messages {
 				m := messageOf(fmt.Sprintf("M%d", n), memory{fmt.Appendf(nil, "Subject: number %d of\r\n\r\n", n)})
 				m.Reverse = address(fmt.Sprintf("sender%d@one.test", n))
-				m.Received = bytes.Repeat([]byte("Received: from here by there\r\n"), 20)
+				m.Trace = bytes.Repeat([]byte("Trace: from here by there\r\n"), 20)
 				put(t, q, m, n == 149, recipientOf(c, "mx:a.test", fmt.Sprintf("recipient%d@a.test", n)))
 			}
 			if err := q.Close(); err != nil {

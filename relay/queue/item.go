@@ -43,7 +43,7 @@ type Header struct {
 	Return     mailbox.Return
 	EnvelopeID string
 	Size       int64
-	Received   []byte
+	Trace      []byte
 }
 
 // Key names one recipient of one queued message.

@@ -129,7 +129,7 @@ func address(s string) mailbox.Address {
 
 func messageOf(id string, c mailbox.Content) *mailbox.Message {
 	return &mailbox.Message{ID: id, Reverse: address("sender@one.test"),
-		Received: []byte("Received: from here by there\r\n"), Content: c}
+		Trace: []byte("Received: from here by there\r\n"), Content: c}
 }
 
 func recipientOf(c interface{ Now() time.Time }, destination, to string) Recipient {

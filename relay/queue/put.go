@@ -74,10 +74,10 @@ func (q *Queue) parcel(ctx context.Context, e Entry) (*parcel, error) {
 		p.written += int64(len(p.source.pieces))
 	}
 	s := &p.source.survey
-	own := ascii(m.Received)
+	own := ascii(m.Trace)
 	p.header = Header{Row: p.header.Row, ID: m.ID, Created: fromMicros(micros(q.now())), Reverse: m.Reverse, UTF8: m.UTF8,
 		UTF8Header: s.utf8Header || !own, EightBit: s.eightBit || !own, Return: m.Return, EnvelopeID: m.EnvelopeID,
-		Size: s.size, Received: m.Received}
+		Size: s.size, Trace: m.Trace}
 	return p, nil
 }
 
@@ -143,7 +143,7 @@ func (p *parcel) write(t *tx, lease bool) (items []*Item, err error) {
 		return nil, err
 	}
 	h := p.header // a copy for every try: what is given out does not change
-	received := h.Received
+	received := h.Trace
 	if received == nil {
 		received = []byte{}
 	}

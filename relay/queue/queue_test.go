@@ -126,7 +126,7 @@ func TestPutAndReady(t *testing.T) {
 		}
 		h := items[0].Message
 		if h != items[1].Message || h.ID != m.ID || h.Reverse != m.Reverse || !h.UTF8 || h.UTF8Header || h.EightBit ||
-			h.Return != m.Return || h.EnvelopeID != m.EnvelopeID || string(h.Received) != string(m.Received) {
+			h.Return != m.Return || h.EnvelopeID != m.EnvelopeID || string(h.Trace) != string(m.Trace) {
 			t.Errorf("%+v", h)
 		}
 		wantContent(t, q, h, text(10<<10))

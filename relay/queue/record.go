@@ -130,7 +130,7 @@ func (r *record) header() *Header {
 	if !ok {
 		r.fail("Received is missing")
 	}
-	h.Received = received
+	h.Trace = received
 	if h.Size < 0 || h.Size > maxContent {
 		r.fail("the size is %d", h.Size)
 	}
