@@ -136,7 +136,7 @@ func (w *world) accept(from string, to ...Target) {
 }
 
 func message(from string) *mailbox.Message {
-	m := &mailbox.Message{ID: "01ORIGINAL", Received: []byte("Received: by mx.host.test\r\n"),
+	m := &mailbox.Message{ID: "01ORIGINAL", Trace: []byte("Received: by mx.host.test\r\n"),
 		Content: &retained{text: text("Subject: hello\r\n\r\nbody\r\n")}}
 	if from != "" {
 		m.Reverse = address(from)
