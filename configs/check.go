@@ -27,6 +27,13 @@ func check(c *Config, d *document) {
 	k.queue()
 	k.directory()
 	k.log()
+	k.tls()
+	k.auth()
+	k.msgauth()
+	k.sign()
+	k.transport()
+	k.filters()
+	k.abuse()
 }
 
 // sound tells whether the value of a path is what the file says, or its default: neither it nor what it stands in was

@@ -25,7 +25,20 @@ type Config struct {
 	Relay     Relay      `toml:"relay"`
 	Queue     Queue      `toml:"queue"`
 	Directory Directory  `toml:"directory"`
-	Log       Log        `toml:"log"`
+
+	TLS          TLS           `toml:"tls"`
+	Certificates []Certificate `toml:"certificate"`
+	ACME         ACME          `toml:"acme"`
+	Auth         Auth          `toml:"auth"`
+	MsgAuth      MsgAuth       `toml:"msgauth"`
+	Sign         Sign          `toml:"sign"`
+	Transport    Transport     `toml:"transport"`
+	Destinations []Destination `toml:"destination"`
+	Filters      []Filter      `toml:"filter"`
+	Greylist     Greylist      `toml:"greylist"`
+	Lists        []List        `toml:"dnslist"`
+
+	Log Log `toml:"log"`
 
 	doc *document // where every key stands; nil: no file
 }
@@ -103,11 +116,6 @@ type Clients struct {
 	TrustedNetworks []netip.Prefix `toml:"trusted_networks"` // may submit mail for elsewhere
 }
 
-// Abuse is about limits over time.
-type Abuse struct {
-	ExemptNetworks []netip.Prefix `toml:"exempt_networks"` // not counted by any of them
-}
-
 // Limits are what bounds a connection, a message and the relay as a whole.
 type Limits struct {
 	MessageSize          Size `toml:"message_size"`
@@ -176,8 +184,16 @@ func Default() Config {
 			DataTimeout:          Duration(3 * time.Minute),
 			StoreTimeout:         Duration(60 * time.Second),
 		},
-		Relay: defaultRelay(),
-		Queue: defaultQueue(),
+		Relay:     defaultRelay(),
+		Queue:     defaultQueue(),
+		Abuse:     defaultAbuse(),
+		TLS:       defaultTLS(),
+		ACME:      defaultACME(),
+		Auth:      defaultAuth(),
+		MsgAuth:   defaultMsgAuth(),
+		Sign:      defaultSign(),
+		Transport: defaultTransport(),
+		Greylist:  defaultGreylist(),
 		Directory: Directory{
 			Driver:              DriverFile,
 			Path:                "/etc/mxbypass/directory.toml",
