@@ -30,6 +30,16 @@ var (
 	ErrSender = errors.New("invalid sender address")
 	// ErrNeedsTLS: the client asked for REQUIRETLS on a connection that has none.
 	ErrNeedsTLS = errors.New("REQUIRETLS without TLS")
+	// ErrNoPlainAuth: a password was about to be sent without TLS.
+	ErrNoPlainAuth = errors.New("AUTH without TLS")
+	// ErrNeedsAuth: this listener takes mail from users that have logged in only.
+	ErrNeedsAuth = errors.New("authentication required")
+	// ErrNotYourSender: the reverse-path is no address of the login.
+	ErrNotYourSender = errors.New("the sender is not one of the login")
+	// ErrNotYourFrom: the From field has an address that is none of the login.
+	ErrNotYourFrom = errors.New("the From field is not one of the login")
+	// ErrEarlyTalker: the client spoke before it was greeted.
+	ErrEarlyTalker = errors.New("the client spoke before the greeting")
 	// ErrHeaderTooBig: the header of the message is longer than allowed.
 	ErrHeaderTooBig = errors.New("header too big")
 	// ErrLineTooLong: a line of the message is longer than allowed.

@@ -33,6 +33,10 @@ var table = []row{
 	{ErrSequence, 503, [3]int{5, 5, 1}, "bad sequence of commands"},
 	{ErrParameter, 501, [3]int{5, 5, 4}, "invalid parameter"},
 	{ErrNeedsTLS, 530, [3]int{5, 7, 10}, "REQUIRETLS needs a TLS connection"},
+	{ErrNoPlainAuth, 538, [3]int{5, 7, 11}, "a password needs a TLS connection, use STARTTLS first"},
+	{ErrNeedsAuth, 530, [3]int{5, 7, 0}, "authentication required: this port is for users, who log in"},
+	{ErrNotYourSender, 553, [3]int{5, 7, 1}, "the sender address does not belong to your login"},
+	{ErrEarlyTalker, 554, [3]int{5, 5, 1}, "you spoke before you were greeted, closing the connection"},
 	{ErrTooManyRecipients, 452, [3]int{4, 5, 3}, "too many recipients, send the message again for the others"},
 	{ErrNoRecipients, 554, [3]int{5, 5, 1}, "no valid recipients"},
 
@@ -44,6 +48,8 @@ var table = []row{
 	{ErrBareControl, 554, [3]int{5, 6, 0}, "bare CR, bare LF and NUL are not accepted in a message; lines end with CR LF"},
 	{ErrTooManyHops, 554, [3]int{5, 4, 6}, "too many hops: the message seems to loop"},
 	{ErrLoop, 554, [3]int{5, 4, 6}, "mail loop: the message was already delivered to this mailbox"},
+
+	{ErrNotYourFrom, 550, [3]int{5, 7, 1}, "the address in the From field does not belong to your login"},
 
 	{ErrHeldBack, 451, [3]int{4, 3, 0}, "held back with another recipient, try again later"},
 

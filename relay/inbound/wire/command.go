@@ -23,6 +23,9 @@ const (
 	NOOP = "NOOP"
 	VRFY = "VRFY"
 	QUIT = "QUIT"
+
+	STARTTLS = "STARTTLS"
+	AUTH     = "AUTH"
 )
 
 // What go-smtp is handed as reverse-path and forward-path: something that it parses and that means nothing.
@@ -39,9 +42,14 @@ type Command struct {
 	Size  int64        // MAIL: announced size (RFC 1870), 0 when there is none
 	UTF8  bool         // MAIL: SMTPUTF8 (RFC 6531)
 
+	RequireTLS bool // MAIL: REQUIRETLS (RFC 8689)
+
 	Return     mailbox.Return // MAIL: RET (RFC 3461)
 	EnvelopeID string         // MAIL: ENVID, xtext as it came
 	Report     mailbox.Report // RCPT: NOTIFY and ORCPT
+
+	Mechanism string // AUTH (RFC 4954): in capitals
+	Initial   []byte // AUTH: the initial response; nil: there is none
 
 	Chunk int64 // BDAT: octets that follow
 	Last  bool  // BDAT: LAST
@@ -64,6 +72,8 @@ var (
 	answerBadParam  = syntax(501, 4, "a parameter is malformed or given twice")
 	answerParam     = syntax(555, 4, "a parameter is not recognized or not implemented")
 	answerBody      = syntax(504, 4, "BODY is 7BIT or 8BITMIME")
+	answerAuth      = syntax(501, 4, "the syntax is AUTH mechanism [initial-response]")
+	answerBase64    = syntax(501, 2, "malformed base64")
 	answerChunk     = syntax(501, 4, "the syntax is BDAT size [LAST], closing the connection")
 )
 
@@ -100,7 +110,12 @@ func (c *Conn) parse(raw []byte) *refusal {
 		}
 	case MAIL:
 		cmd.Verb = verb
-		return cmd.parseMail(args, c.cfg.MaxSize)
+		if r := cmd.parseMail(args, c.cfg.MaxSize); r != nil {
+			return r
+		}
+		if cmd.RequireTLS && c.secure == nil { // RFC 8689 section 2
+			return &refusal{rep: reply.For(reply.ErrNeedsTLS), err: reply.ErrNeedsTLS}
+		}
 	case RCPT:
 		cmd.Verb = verb
 		_, utf8 := c.peer.Transaction()
@@ -108,7 +123,10 @@ func (c *Conn) parse(raw []byte) *refusal {
 	case BDAT:
 		cmd.Verb = verb
 		return cmd.parseChunk(args)
-	case DATA, RSET, QUIT:
+	case AUTH:
+		cmd.Verb = verb
+		return cmd.parseAuth(args)
+	case DATA, RSET, QUIT, STARTTLS:
 		cmd.Verb = verb
 		cmd.line = verb + "\r\n"
 		if strings.TrimSpace(args) != "" {
@@ -117,7 +135,7 @@ func (c *Conn) parse(raw []byte) *refusal {
 	case NOOP, VRFY:
 		cmd.Verb = verb
 		cmd.line = verb + "\r\n"
-	case "EXPN", "HELP", "AUTH", "STARTTLS", "ETRN", "SEND", "SOML", "SAML", "TURN":
+	case "EXPN", "HELP", "ETRN", "SEND", "SOML", "SAML", "TURN":
 		return refused(answerUnable)
 	case "GET", "POST", "PUT", "HEAD", "CONNECT", "OPTIONS": // a browser made to talk to us
 		return &refusal{rep: answerForbidden, err: errForbidden, end: true}

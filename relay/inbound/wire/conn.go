@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -24,6 +25,18 @@ type Peer interface {
 	Transaction() (open, utf8 bool)
 	// Patience is how long the next command is waited for.
 	Patience() time.Duration
+	// Extensions are the lines of the answer to EHLO for what the gate does itself.
+	Extensions() []string
+	// TLS is for STARTTLS, after Admit has allowed it.
+	TLS() *tls.Config
+	// Secured tells that the connection is encrypted from now on; what was said before does not count any more (RFC 3207
+	// section 4.2).
+	Secured(state tls.ConnectionState)
+	// Insecure tells that TLS failed; the connection ends.
+	Insecure(err error)
+	// Login runs the dialogue of an AUTH command (RFC 4954) that Admit has allowed, and gives the answer to it. ask sends a
+	// challenge and gives the client's response; its error is to be returned.
+	Login(cmd *Command, ask func(challenge string) ([]byte, error)) (reply.Reply, error)
 	// Panicked tells of a mistake of ours; the connection ends.
 	Panicked(v any, stack []byte)
 	// Closed tells that the connection is being closed. It is called once.
@@ -42,6 +55,7 @@ type Config struct {
 	DataBlock time.Duration // wait for each of the next reads
 	DataTotal time.Duration // for the whole content
 	Write     time.Duration // for the client to take replies
+	Handshake time.Duration // for that of TLS
 
 	Buffers *Buffers
 	// Draining is closed when the server wants to end: no reply is delayed any more.
@@ -68,6 +82,9 @@ type Conn struct {
 	net.Conn // below: the socket
 	cfg      *Config
 	peer     Peer
+	secure   *tls.Conn // upon the socket; nil: there is no TLS
+	opening  Opening   // what has to be done before the greeting is sent
+	opened   bool
 
 	// Input.
 	pending *buffer // received, not used yet; nil when there is nothing
@@ -81,6 +98,7 @@ type Conn struct {
 	// Output.
 	out      *buffer   // replies to be sent; nil when there is nothing
 	mute     bool      // what go-smtp writes is dropped
+	extend   bool      // the answer to EHLO has begun, and our extensions come behind its first line
 	errors   int       // replies with 4xx or 5xx
 	outUntil time.Time // the write deadline that is set
 	linger   bool      // unread input must not turn our last words into a reset
@@ -91,8 +109,16 @@ type Conn struct {
 }
 
 // New puts a gate before c.
-func New(c net.Conn, peer Peer, cfg *Config) *Conn {
-	return &Conn{Conn: c, peer: peer, cfg: cfg}
+func New(c net.Conn, peer Peer, cfg *Config, o Opening) *Conn {
+	return &Conn{Conn: c, peer: peer, cfg: cfg, opening: o}
+}
+
+// stream is what is read and written: the socket, or TLS upon it.
+func (c *Conn) stream() net.Conn {
+	if c.secure != nil {
+		return c.secure
+	}
+	return c.Conn
 }
 
 // Peer returns the session on this side.
@@ -113,6 +139,8 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 	switch {
 	case len(p) == 0:
 		return 0, nil
+	case !c.open():
+		return 0, io.EOF
 	case len(c.handout) > 0:
 	case c.ended || c.body != noBody: // a body that nobody read must not be taken for commands
 		c.ended = true
@@ -165,7 +193,7 @@ func (c *Conn) wait(b []byte, until time.Time) (int, error) {
 				return 0, reply.ErrShutdown
 			}
 		}
-		n, err := c.Conn.Read(b)
+		n, err := c.stream().Read(b)
 		switch {
 		case n > 0:
 			return n, nil
@@ -220,13 +248,16 @@ func (c *Conn) Close() error {
 		c.pending = nil
 	}
 	c.peer.Closed() // before the client can see it: who comes again at once finds the place free
-	return c.Conn.Close()
+	return c.stream().Close()
 }
 
 // lingerOn reads a little of what the client still sends: closing with unread input resets the connection, and the
 // client may then never read why it was closed.
 func (c *Conn) lingerOn() {
 	const patience = time.Second
+	if c.secure != nil && c.secure.CloseWrite() != nil {
+		return
+	}
 	half, ok := c.Conn.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
 		return

@@ -39,6 +39,18 @@ func (c *Conn) nextCommand(scratch []byte) (string, error) {
 			continue
 		}
 		switch c.command.Verb {
+		case STARTTLS:
+			if err := c.startTLS(); err != nil {
+				return "", err
+			}
+			continue
+		case AUTH:
+			if err := c.login(); err != nil {
+				return "", err
+			}
+			continue
+		case EHLO, LHLO:
+			c.extend = true
 		case DATA:
 			c.body = dotBody
 		case BDAT: // go-smtp is told of DATA; its 354 is not for the client

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 	"time"
@@ -12,8 +13,23 @@ import (
 func (c *Conn) Write(p []byte) (int, error) {
 	if !c.mute && !c.closed {
 		c.put(p)
+		c.announce(p)
 	}
 	return len(p), nil // a connection that broke is noticed by the next Read
+}
+
+// announce adds our extensions behind the first line of the answer to EHLO.
+func (c *Conn) announce(line []byte) {
+	if !c.extend {
+		return
+	}
+	c.extend = false
+	if !bytes.HasPrefix(line, []byte("250-")) {
+		return // it was refused
+	}
+	for _, e := range c.peer.Extensions() {
+		c.put([]byte("250-" + e + "\r\n"))
+	}
 }
 
 // Answer is the session's answer to the command at hand. What go-smtp says to it is dropped.
@@ -94,7 +110,7 @@ func (c *Conn) flush() error {
 		c.outUntil = now.Add(c.cfg.Write + c.cfg.Write/8)
 		_ = c.Conn.SetWriteDeadline(c.outUntil) // the error of a closed connection comes from Write as well
 	}
-	_, err := c.Conn.Write(c.out.bytes())
+	_, err := c.stream().Write(c.out.bytes())
 	c.cfg.Buffers.put(c.out)
 	c.out = nil
 	if err != nil {

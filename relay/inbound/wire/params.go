@@ -76,7 +76,14 @@ func (cmd *Command) mailParam(key, value string, assigned bool, maxSize int64) *
 		}
 		cmd.EnvelopeID = value
 	case "REQUIRETLS": // RFC 8689
-		return &refusal{rep: reply.For(reply.ErrNeedsTLS), err: reply.ErrNeedsTLS}
+		if assigned {
+			return refused(answerBadParam)
+		}
+		cmd.RequireTLS = true
+	case "AUTH": // RFC 4954 section 5: who the sender is elsewhere; nobody is believed, and it goes nowhere
+		if value != "<>" && (value == "" || !isXtext(value)) {
+			return refused(answerBadParam)
+		}
 	default:
 		return refused(answerParam)
 	}
