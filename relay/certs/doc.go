@@ -1,0 +1,5 @@
+// Package certs keeps the certificates that our listeners show, and says whom a client's certificate makes.
+//
+// Certificates come from files, which are looked at again while the relay runs, and from an authority by ACME (RFC 8555).
+// A certificate that cannot be read, or had, never takes the place of one that works.
+package certs
