@@ -35,6 +35,9 @@ func (k checker) sites() {
 		if s.Store == StoreSMTP && s.Address.Network == "unix" {
 			k.at(path+".address", "%q: an SMTP next hop is reached over TCP", s.Address)
 		}
+		if s.Address.Network == NetworkSystemd {
+			k.at(path+".address", "%q: systemd opens sockets to listen, not to connect", s.Address)
+		}
 	}
 }
 

@@ -219,17 +219,35 @@ func parseNetwork(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// Endpoint is where to listen or to connect: a host and a port, or the path of a unix socket.
+// Endpoint is where to listen or to connect: a host and a port, the path of a unix socket, or, to listen, the name of a
+// socket that systemd has opened for us.
 type Endpoint struct {
-	Network string // "tcp" or "unix"; empty: not given
-	Address string // for package net
+	Network string // "tcp", "unix" or [NetworkSystemd]; empty: not given
+	Address string // for package net; the name that FileDescriptorName= gives a socket of systemd
 }
 
-const unixPrefix = "unix:"
+// NetworkSystemd is the network of sockets that systemd has opened.
+const NetworkSystemd = "systemd"
+
+const (
+	unixPrefix    = "unix:"
+	systemdPrefix = NetworkSystemd + ":"
+)
 
 // UnmarshalText implements [encoding.TextUnmarshaler].
 func (e *Endpoint) UnmarshalText(text []byte) error {
 	s := string(text)
+	if s == "" {
+		return nil
+	}
+	if name, ok := strings.CutPrefix(s, systemdPrefix); ok {
+		// What sd_listen_fds_with_names(3) allows, without what divides names.
+		if name == "" || len(name) > 255 || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }) {
+			return errors.New("want the name of a socket behind it, as FileDescriptorName= gives it")
+		}
+		*e = Endpoint{NetworkSystemd, name}
+		return nil
+	}
 	if path, ok := strings.CutPrefix(s, unixPrefix); ok {
 		if !filepath.IsAbs(path) || filepath.Clean(path) != path {
 			return errors.New("the path of a unix socket must be absolute and clean")
@@ -261,8 +279,11 @@ func (e *Endpoint) UnmarshalText(text []byte) error {
 
 // String writes the endpoint as it is read.
 func (e Endpoint) String() string {
-	if e.Network == "unix" {
+	switch e.Network {
+	case "unix":
 		return unixPrefix + e.Address
+	case NetworkSystemd:
+		return systemdPrefix + e.Address
 	}
 	return e.Address
 }
