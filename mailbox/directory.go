@@ -30,6 +30,24 @@ type Domain struct {
 	Disabled bool     // all of its mailboxes are refused for now
 	CatchAll Address  // a mailbox of this directory that takes unknown local parts; null: none
 	External External // by which way its external mail leaves
+
+	Authentication Authentication // what happens to mail that fails DMARC; empty: as the relay does by default
+	Upstreams      []string       // whose mail for the domain is forwarded mail: as [ParseUpstream] reads them
+}
+
+// Authentication says what the verdict of SPF, DKIM and DMARC means for the mail of a hosted domain.
+type Authentication string
+
+// The policies.
+const (
+	AuthenticationOff     Authentication = "off"     // nobody looks
+	AuthenticationMark    Authentication = "mark"    // the verdict is written into the message
+	AuthenticationEnforce Authentication = "enforce" // what the sender's domain wants refused is refused
+)
+
+// Valid tells whether a is one of the policies; the empty one is the relay's default.
+func (a Authentication) Valid() bool {
+	return a == "" || a == AuthenticationOff || a == AuthenticationMark || a == AuthenticationEnforce
 }
 
 // Entry is what a directory says about one local part of a hosted domain: a mailbox or an alias.
@@ -50,6 +68,15 @@ type Directory interface {
 	Domain(ctx context.Context, name DomainName) (Domain, error)
 	// Entry returns the mailbox or alias under the folded address, or an error that wraps ErrNoMailbox.
 	Entry(ctx context.Context, address Address) (Entry, error)
+}
+
+// Secrets knows how the password of a mailbox is kept. Implementations are safe for concurrent use and honour the
+// context; an error that is not [ErrNoMailbox] is temporary.
+type Secrets interface {
+	// Secret returns the hash of the password of the mailbox under the folded address, in the form that mailbox/password
+	// verifies. It is empty when the mailbox has none: nobody logs in as it. The error wraps ErrNoMailbox when there is
+	// no such mailbox; an alias is none.
+	Secret(ctx context.Context, address Address) (string, error)
 }
 
 // Mailbox is an identity of the directory: the one place to which mail of this address goes. It holds no next hop and no
