@@ -93,47 +93,6 @@ func (k checker) absolute(path, value string) bool {
 
 func (k checker) paths() { k.absolute("state_dir", k.StateDir) }
 
-func (k checker) listeners() {
-	k.required("listener", len(k.Listeners) == 0, "without a [[listener]] nobody can connect")
-	for i, l := range k.Listeners {
-		path := element("listener", i)
-		oneOf(k, path+".protocol", l.Protocol, SMTP, LMTP)
-		address := path + ".address"
-		if !k.required(address, l.Address == Endpoint{} && k.sound(address), `where to listen, such as "0.0.0.0:25"`) {
-			continue
-		}
-		if l.Address.Network == "tcp" {
-			if _, _, ok := l.Address.ip(); !ok {
-				k.at(address, "%q: want an IP address to listen on, not a name", l.Address)
-				continue
-			}
-		}
-		for j, other := range k.Listeners[:i] {
-			if overlap(l.Address, other.Address) {
-				k.at(address, "%q is taken by the listener in line %d (%s)", l.Address,
-					k.doc.line(element("listener", j)), other.Address)
-				break
-			}
-		}
-	}
-}
-
-// overlap tells whether two listeners cannot stand side by side. A listener on every address takes the port from the
-// single ones: which of them would answer is a guess of the kernel.
-func overlap(a, b Endpoint) bool {
-	if a.Network != "tcp" || b.Network != "tcp" {
-		return a == b
-	}
-	ipA, portA, okA := a.ip()
-	ipB, portB, okB := b.ip()
-	if !okA || !okB || portA != portB {
-		return false
-	}
-	every := !ipA.IsValid() || !ipB.IsValid()
-	every4 := ipA.IsUnspecified() && ipB.Is4() || ipB.IsUnspecified() && ipA.Is4()
-	return every || every4 || ipA == ipB
-}
-
 func (k checker) gateways() {
 	k.required("gateway", len(k.Gateways) == 0, "without a [[gateway]] no bypass address is accepted")
 	for i, g := range k.Gateways {

@@ -43,20 +43,6 @@ type Config struct {
 	doc *document // where every key stands; nil: no file
 }
 
-// Protocol is what a listener speaks.
-type Protocol string
-
-// The protocols.
-const (
-	SMTP Protocol = "smtp"
-	LMTP Protocol = "lmtp"
-)
-
-// Listener is an address to listen on.
-type Listener struct {
-	Address  Endpoint `toml:"address"`
-	Protocol Protocol `toml:"protocol"`
-}
 
 // Gateway is a host name under which bypass addresses are accepted.
 type Gateway struct {
@@ -129,6 +115,7 @@ type Limits struct {
 	ErrorsSlow           int  `toml:"errors_slow"`            // errors in one connection before answers slow down
 	ErrorsClose          int  `toml:"errors_close"`           // before it is closed
 
+	GreetingDelay  Duration `toml:"greeting_delay"`  // of silence before a client is greeted
 	CommandTimeout Duration `toml:"command_timeout"` // waiting for a command
 	DataTimeout    Duration `toml:"data_timeout"`    // waiting for the next octets of a message
 	StoreTimeout   Duration `toml:"store_timeout"`   // from the final dot to our answer
@@ -205,7 +192,6 @@ func Default() Config {
 }
 
 // Tables of a list start with these.
-func (l *Listener) setDefaults() { l.Protocol = SMTP }
 func (g *Gateway) setDefaults()  { g.Separators = []string{"%"} }
 func (s *Site) setDefaults() {
 	s.Mode = 0o700

@@ -74,7 +74,7 @@ func TestContract(t *testing.T) {
 	}
 	want := Default()
 	want.Hostname = mailbox.MustDomainName("mx.host.test")
-	want.Listeners = []Listener{{Endpoint{"tcp", "127.0.0.1:2525"}, SMTP}}
+	want.Listeners = []Listener{{Address: Endpoint{"tcp", "127.0.0.1:2525"}, Protocol: SMTP, TLS: ListenerAuto, Auth: true}}
 	want.Gateways = []Gateway{
 		{mailbox.MustDomainName("mx.host.test"), []string{"*"}, []string{"%"}},
 		{mailbox.MustDomainName("vps42.host.test"), []string{"vps42"}, []string{"%"}},
@@ -154,7 +154,7 @@ func TestReference(t *testing.T) {
 	for i, s := range c.Sites {
 		wantDefaults(t, element("site", i), &s, &Site{})
 	}
-	c.Listeners, c.Gateways, c.Sites = nil, nil, nil
+	c.Listeners, c.Gateways, c.Sites, c.Certificates = nil, nil, nil, nil
 	if diff := cmp.Diff(want, *c, sameValues...); diff != "" {
 		t.Errorf("the reference shows other defaults, -default +reference:\n%s", diff)
 	}

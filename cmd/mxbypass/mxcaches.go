@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"mxbypass/configs"
 	"mxbypass/routing/mx"
@@ -11,32 +10,35 @@ import (
 
 // mxCaches keeps what DNS has told over a reload that changes nothing about DNS: while no server answers, what is in the
 // cache is all there is.
-type mxCaches struct {
-	mu    sync.Mutex
-	inUse map[string]*mxCache // by what they were made of, printed
-}
+type mxCaches struct{ kept kept[*mx.Cache] }
 
-// mxCache is a cache that several configurations use one after the other.
+// mxCache is one use of a cache.
 type mxCache struct {
 	*mx.Cache
-	settings string
-	owner    *mxCaches
-	users    int
+	release func() error
 }
 
-// acquire returns the cache for a configuration. It is closed after as many calls of release.
+// acquire returns the cache for a configuration, to be released when the configuration is not used any more.
 func (cs *mxCaches) acquire(c *configs.Config) (*mxCache, error) {
 	own, err := ownHosts(c)
 	if err != nil {
 		return nil, err
 	}
-	settings := fmt.Sprint(c.DNS, own)
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	if c := cs.inUse[settings]; c != nil {
-		c.users++
-		return c, nil
+	cache, release, err := cs.kept.acquire(fmt.Sprint(c.DNS, own), func() (*mx.Cache, func() error, error) {
+		cache, err := openCache(c, own)
+		if err != nil {
+			return nil, nil, err
+		}
+		// It ends its lookups, and waits for that only.
+		return cache, func() error { return cache.Close(context.Background()) }, nil
+	})
+	if err != nil {
+		return nil, err
 	}
+	return &mxCache{cache, release}, nil
+}
+
+func openCache(c *configs.Config, own mx.Own) (*mx.Cache, error) {
 	resolver, err := openResolver(c)
 	if err != nil {
 		return nil, err
@@ -45,7 +47,7 @@ func (cs *mxCaches) acquire(c *configs.Config) (*mxCache, error) {
 	if err != nil {
 		return nil, err
 	}
-	cache, err := mx.NewCache(mx.CacheOptions{
+	return mx.NewCache(mx.CacheOptions{
 		Resolver:  resolver,
 		Providers: providers,
 		Own:       own,
@@ -53,25 +55,6 @@ func (cs *mxCaches) acquire(c *configs.Config) (*mxCache, error) {
 		Entries:   c.DNS.CacheEntries,
 		Stale:     c.DNS.Stale.Std(),
 	})
-	if err != nil {
-		return nil, err
-	}
-	if cs.inUse == nil {
-		cs.inUse = map[string]*mxCache{}
-	}
-	cs.inUse[settings] = &mxCache{Cache: cache, settings: settings, owner: cs, users: 1}
-	return cs.inUse[settings], nil
-}
-
-// release gives back one use, and closes the cache after the last.
-func (c *mxCache) release() error {
-	c.owner.mu.Lock()
-	defer c.owner.mu.Unlock()
-	if c.users--; c.users > 0 {
-		return nil
-	}
-	delete(c.owner.inUse, c.settings)
-	return c.Close(context.Background()) // it ends its lookups, and waits for that only
 }
 
 // openResolver is the way to DNS that the configuration names.
