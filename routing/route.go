@@ -86,4 +86,6 @@ type Route struct {
 	Bypassed *mx.State
 	// Gateway is the gateway of a bypass address.
 	Gateway mailbox.DomainName
+	// Domain is the hosted domain that the address is in; zero: it is in none.
+	Domain mailbox.Domain
 }

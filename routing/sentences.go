@@ -75,6 +75,7 @@ func describe(state mx.State) string {
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func (q *query) sayHosted(d mailbox.Domain) {
+	q.route.Domain = d
 	q.say("domain", "%s is hosted in site %s, policy %s", d.Name.ASCII(), d.Site, string(d.MX))
 }
 

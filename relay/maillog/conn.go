@@ -27,6 +27,7 @@ type Conn struct {
 
 	messages   atomic.Int64
 	refused    atomic.Int64
+	logins     atomic.Int64 // that failed
 	suppressed atomic.Int64
 	routes     atomic.Int64 // left until the next message
 }

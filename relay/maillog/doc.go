@@ -5,8 +5,14 @@
 //	connected      info   conn client listener
 //	turned away    info   client listener reply (suppressed)
 //	greeted        debug  conn helo protocol
+//	secured        debug  conn tls cipher (certificate: info)
+//	no tls         info   conn error
+//	logged in      info   conn login
+//	login failed   info   conn login reply error
 //	routed         info   conn id from to action site gateway mx provider why
 //	received       info   conn id from size recipients duration
+//	judged         info   conn id why
+//	discarded      info   conn id to
 //	delivered      info   conn id to mailbox site gateway provider duration
 //	deferred       info   conn id to stage reply error
 //	refused        info   conn id to stage reply error
