@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"net/url"
@@ -64,6 +65,19 @@ func (f *Fingerprint) UnmarshalText(text []byte) error {
 
 // String writes the fingerprint in hexadecimal, without colons.
 func (f Fingerprint) String() string { return hex.EncodeToString(f[:]) }
+
+// ReadCAs reads a file of certificates of authorities, in PEM. The error does not name the file; see [Config.Problem].
+func ReadCAs(path string) (*x509.CertPool, error) {
+	text, err := read(path, maxCredentials)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, errors.New("there is no certificate in it, want PEM")
+	}
+	return pool, nil
+}
 
 func (k checker) tls() {
 	oneOf(k, "tls.min_version", k.TLS.MinVersion, TLS12, TLS13)

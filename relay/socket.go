@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"mxbypass/relay/inbound"
+	"mxbypass/relay/inherited"
 )
 
 // socket is a bound address. It outlives the servers that accept from it one after the other, so that a reload refuses
@@ -22,6 +23,9 @@ type socket struct {
 	once     sync.Once
 }
 
+// NetworkSystemd is the network of an [Endpoint] whose address is the name of a socket that systemd has opened.
+const NetworkSystemd = "systemd"
+
 // accepted is a result of Accept.
 type accepted struct {
 	conn net.Conn
@@ -29,7 +33,11 @@ type accepted struct {
 }
 
 func bind(ctx context.Context, e Endpoint) (*socket, error) {
-	l, err := inbound.Listen(ctx, e.Network, e.Address)
+	listen := inbound.Listen
+	if e.Network == NetworkSystemd {
+		listen = func(_ context.Context, _, name string) (net.Listener, error) { return inherited.Listen(name) }
+	}
+	l, err := listen(ctx, e.Network, e.Address)
 	if e.Network == "unix" && errors.Is(err, syscall.EADDRINUSE) && abandoned(ctx, e.Address) {
 		if err = os.Remove(e.Address); err == nil {
 			l, err = inbound.Listen(ctx, e.Network, e.Address)

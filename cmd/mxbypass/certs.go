@@ -2,14 +2,138 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
 
 	"mxbypass/configs"
 	"mxbypass/relay/certs"
+	"mxbypass/relay/inherited"
 )
 
 // openCerts opens and starts what keeps our certificates, and notes its end in opened; nil when there are none to keep.
 func openCerts(_ context.Context, c *configs.Config, log *slog.Logger, opened *closers) (*certs.Manager, error) {
-	_, _, _ = c, log, opened
-	return nil, nil
+	if !c.HasCertificate() {
+		return nil, nil
+	}
+	m, err := newCerts(c, log, true)
+	if err != nil {
+		return nil, err
+	}
+	m.Start()
+	opened.add(m.Close)
+	return m, nil
+}
+
+// certsSettings are what a Manager is made of, printed: with the same it can be kept over a reload. Files of certificates
+// are not in it, as it looks at them itself.
+func certsSettings(c *configs.Config) string {
+	settings := fmt.Sprint(c.StateDir, c.TLS, c.Certificates, c.ACME)
+	for _, path := range []string{c.TLS.ClientCAFile, c.ACME.CAFile} {
+		text, err := os.ReadFile(path)
+		settings += fmt.Sprintf(" %x %v", sha256.Sum256(text), err)
+	}
+	return settings
+}
+
+// checkCerts tells what would keep openCerts from succeeding, without asking an authority, or looking into state_dir.
+func checkCerts(c *configs.Config) error {
+	if len(c.Certificates) == 0 && len(c.ACME.Names) == 0 {
+		return nil
+	}
+	_, err := newCerts(c, slog.New(slog.DiscardHandler), false)
+	return err
+}
+
+// newCerts makes what keeps our certificates. The error tells of every file that is of no use, where it is named.
+func newCerts(c *configs.Config, log *slog.Logger, state bool) (*certs.Manager, error) {
+	o := certs.Options{Log: log, MinVersion: tls.VersionTLS12}
+	if c.TLS.MinVersion == configs.TLS13 {
+		o.MinVersion = tls.VersionTLS13
+	}
+	for _, f := range c.TLS.ClientFingerprints {
+		o.Fingerprints = append(o.Fingerprints, certs.Fingerprint(f))
+	}
+	for _, p := range c.Certificates {
+		o.Files = append(o.Files, certs.Pair(p))
+	}
+	var errs []error
+	o.ClientCAs = authorities(c, "tls.client_ca_file", c.TLS.ClientCAFile, &errs)
+	if len(c.ACME.Names) > 0 {
+		o.ACME = acmeOptions(c, &errs)
+		if !state {
+			o.ACME.Dir = os.DevNull // in which nothing is found
+		}
+	}
+	m, err := certs.New(o)
+	return m, errors.Join(append(errs, placed(c, err))...)
+}
+
+// placed gives the problems with files where the configuration names them.
+func placed(c *configs.Config, err error) error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return err
+	}
+	var problems []error
+	for _, err := range joined.Unwrap() {
+		if e, ok := errors.AsType[*certs.FileError](err); ok {
+			key := fmt.Sprintf("certificate[%d].cert", e.Pair)
+			if e.Key {
+				key = fmt.Sprintf("certificate[%d].key", e.Pair)
+			}
+			err = c.Problem(key, "%v", e)
+		}
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
+}
+
+// authorities reads a file of certificates; nil without one.
+func authorities(c *configs.Config, key, path string, errs *[]error) *x509.CertPool {
+	if path == "" {
+		return nil
+	}
+	pool, err := configs.ReadCAs(path)
+	if err != nil {
+		*errs = append(*errs, c.Problem(key, "%q: %v", path, err))
+	}
+	return pool
+}
+
+func acmeOptions(c *configs.Config, errs *[]error) *certs.ACME {
+	o := &certs.ACME{
+		Directory: c.ACME.Directory,
+		Agree:     c.ACME.Agree,
+		Roots:     authorities(c, "acme.ca_file", c.ACME.CAFile, errs),
+		Dir:       filepath.Join(c.StateDir, "acme"),
+		HTTP:      opener(c.ACME.HTTPAddress),
+		TLSALPN:   opener(c.ACME.TLSALPNAddress),
+	}
+	if !c.ACME.Email.IsNull() {
+		o.Email = c.ACME.Email.Wire()
+	}
+	for _, name := range c.ACME.Names {
+		o.Names = append(o.Names, name.ASCII())
+	}
+	return o
+}
+
+// opener gives what opens a listener at an address; nil for none.
+func opener(e configs.Endpoint) func(context.Context) (net.Listener, error) {
+	switch e.Network {
+	case "":
+		return nil
+	case configs.NetworkSystemd:
+		return func(context.Context) (net.Listener, error) { return inherited.Listen(e.Address) }
+	}
+	return func(ctx context.Context) (net.Listener, error) {
+		return new(net.ListenConfig).Listen(ctx, e.Network, e.Address)
+	}
 }

@@ -160,13 +160,13 @@ func (m *Manager) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-every.C:
-			m.look()
+			m.Look()
 		}
 	}
 }
 
-// look takes what has changed.
-func (m *Manager) look() {
+// Look takes what has changed in the files, at once. It is done every few seconds as well.
+func (m *Manager) Look() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	fresh := false
