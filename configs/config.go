@@ -43,7 +43,6 @@ type Config struct {
 	doc *document // where every key stands; nil: no file
 }
 
-
 // Gateway is a host name under which bypass addresses are accepted.
 type Gateway struct {
 	Host       mailbox.DomainName `toml:"host"`
@@ -115,10 +114,10 @@ type Limits struct {
 	ErrorsSlow           int  `toml:"errors_slow"`            // errors in one connection before answers slow down
 	ErrorsClose          int  `toml:"errors_close"`           // before it is closed
 
-	GreetingDelay  Duration `toml:"greeting_delay"`  // of silence before a client is greeted
-	CommandTimeout Duration `toml:"command_timeout"` // waiting for a command
-	DataTimeout    Duration `toml:"data_timeout"`    // waiting for the next octets of a message
-	StoreTimeout   Duration `toml:"store_timeout"`   // from the final dot to our answer
+	GreetingDelay  DurationOrNever `toml:"greeting_delay"`  // of silence before a client is greeted
+	CommandTimeout Duration        `toml:"command_timeout"` // waiting for a command
+	DataTimeout    Duration        `toml:"data_timeout"`    // waiting for the next octets of a message
+	StoreTimeout   Duration        `toml:"store_timeout"`   // from the final dot to our answer
 }
 
 // Driver is what a directory is kept in.
@@ -192,7 +191,7 @@ func Default() Config {
 }
 
 // Tables of a list start with these.
-func (g *Gateway) setDefaults()  { g.Separators = []string{"%"} }
+func (g *Gateway) setDefaults() { g.Separators = []string{"%"} }
 func (s *Site) setDefaults() {
 	s.Mode = 0o700
 	s.Sync = SyncAuto
