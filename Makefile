@@ -3,14 +3,18 @@
 # make bench   the figures, beside Postfix on the same disk
 # make lint    golangci-lint, pinned
 # make fuzz    every fuzz target for FUZZTIME
+# make vuln    govulncheck, pinned: known holes in what we call; asks the database of the Go project
+# make testssl    testssl.sh against the relay, and its report
+# make hardening  what the systemd unit lets through, by systemd-analyze: at most 2.0
 # make build   bin/mxbypass
 
 GO       ?= go
 FUZZTIME ?= 60s
 LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+VULN     := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 SHELL    := /bin/bash -o pipefail
 
-.PHONY: all build run test check peers bench lint fuzz clean
+.PHONY: all build run test check peers bench lint fuzz vuln testssl hardening clean
 all: build
 
 # Without git, or without this Makefile, the version is what Go has put into the binary.
@@ -44,11 +48,22 @@ lint:
 # go test fuzzes one target at a time.
 fuzz:
 	@set -e; for package in $$($(GO) list ./...); do \
-		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+		targets=$$($(GO) test -list '^Fuzz' $$package); \
+		for target in $$(grep '^Fuzz' <<<"$$targets" || true); do \
 			echo "== $$package $$target"; \
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
 		done; \
 	done
+
+vuln:
+	@$(GO) run $(VULN) ./... || { echo "make vuln: holes, or nothing was checked: see above" >&2; exit 1; }
+
+testssl: peers
+	$(GO) test -count 1 -v -timeout 20m -run '^TestTestssl$$' ./integration/trust
+
+# The threshold is in tenths.
+hardening:
+	systemd-analyze security --offline=true --threshold=20 --no-pager configs/systemd/mxbypass.service
 
 clean:
 	rm -rf bin
