@@ -84,6 +84,13 @@ func (r Resolver) Resolve(ctx context.Context, d Domain, local LocalPart) (Resol
 	return r.catchAll(ctx, d, asked)
 }
 
+// Entry returns the mailbox or alias that an address names: the exact one, or the one before the delimiter. The error is
+// that of the directory.
+func (r Resolver) Entry(ctx context.Context, a Address) (Entry, error) {
+	e, _, err := r.find(ctx, a)
+	return e, err
+}
+
 // find looks for the exact entry, and then for the one before the delimiter.
 func (r Resolver) find(ctx context.Context, a Address) (Entry, LocalPart, error) {
 	// What is no dot-string is nobody's name, whatever the directory thinks.
