@@ -22,23 +22,48 @@ const (
 	HopSmarthost         // the smarthost of the configuration
 )
 
+// Need is what a message wants of the connections that it travels by (RFC 8689).
+type Need uint8
+
+// The needs.
+const (
+	NeedPolicy   Need = iota // what the policies of its destination want
+	NeedTLS                  // REQUIRETLS: TLS with a server that is known for sure and promises the same
+	NeedDelivery             // "TLS-Required: No": to arrive, whatever the recipient's domain says about TLS
+)
+
 // Hop is where mail for elsewhere is taken next. Hops are compared with ==; mail for the same hop shares its connections
-// and its fate.
+// and its fate, so what needs other connections has another hop.
 type Hop struct {
 	Kind   HopKind
 	Domain mailbox.DomainName // HopMX, HopExternal
 	Server mailbox.NextHop    // HopServer
+	Need   Need
 }
 
 const (
 	mxScheme       = "mx:"
 	externalScheme = "external:"
 	smarthostWord  = "smarthost"
+
+	needTLSWord      = ";requiretls"
+	needDeliveryWord = ";tls-optional"
 )
 
 // String writes the hop for people and for the queue: "mx:example.org", "external:exemple.org", "smtp://host:25",
-// "smarthost".
+// "smarthost"; with ";requiretls" or ";tls-optional" behind it where the mail needs that.
 func (h Hop) String() string {
+	switch h.Need {
+	case NeedTLS:
+		return h.place() + needTLSWord
+	case NeedDelivery:
+		return h.place() + needDeliveryWord
+	case NeedPolicy:
+	}
+	return h.place()
+}
+
+func (h Hop) place() string {
 	switch h.Kind {
 	case HopMX:
 		return mxScheme + h.Domain.ASCII()
@@ -54,6 +79,22 @@ func (h Hop) String() string {
 
 // ParseHop reads what [Hop.String] writes.
 func ParseHop(s string) (Hop, error) {
+	need := NeedPolicy
+	place, ok := strings.CutSuffix(s, needTLSWord)
+	if ok {
+		need = NeedTLS
+	} else if place, ok = strings.CutSuffix(s, needDeliveryWord); ok {
+		need = NeedDelivery
+	}
+	h, err := parsePlace(place)
+	if err != nil {
+		return Hop{}, err
+	}
+	h.Need = need
+	return h, nil
+}
+
+func parsePlace(s string) (Hop, error) {
 	if s == smarthostWord {
 		return Hop{Kind: HopSmarthost}, nil
 	}

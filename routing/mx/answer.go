@@ -38,6 +38,7 @@ type reply struct {
 	name          string   // the end of that chain, folded and with its final dot
 	ttl           time.Duration
 	authoritative bool
+	secure        bool // the AD bit, of whomever it comes from
 	// unfinished: the chain of aliases ends at a name of which the message says nothing.
 	unfinished bool
 }
@@ -48,7 +49,8 @@ func interpret(m *dns.Msg, question dns.Question) (reply, error) {
 	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
 		return reply{}, rcodeError(m.Rcode)
 	}
-	r := reply{name: dns.CanonicalName(question.Name), ttl: math.MaxInt64, authoritative: m.Authoritative}
+	r := reply{name: dns.CanonicalName(question.Name), ttl: math.MaxInt64, authoritative: m.Authoritative,
+		secure: m.AuthenticatedData}
 	aliased, err := r.followAliases(m.Answer)
 	if err != nil {
 		return reply{}, err

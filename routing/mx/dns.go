@@ -37,6 +37,9 @@ type DNSOptions struct {
 	Servers []string
 	// Timeout bounds a lookup over all servers, with its aliases and retries. Zero: 5 s.
 	Timeout time.Duration
+	// Validating says that the servers validate (DNSSEC), and that nobody can come between: their word that an answer is
+	// secure is believed. Of the system's servers only those on this machine are.
+	Validating bool
 	// SystemFile replaces /etc/resolv.conf. It is read again when it changes.
 	SystemFile string
 }
@@ -45,6 +48,7 @@ type DNSOptions struct {
 // server that answered last is asked first.
 type DNS struct {
 	servers func() []string
+	trusted func(server string) bool // whose word on DNSSEC is believed; nil: nobody's
 	timeout time.Duration
 	good    atomic.Uint32 // index of the server that answered last
 }
@@ -57,6 +61,9 @@ func NewDNS(o DNSOptions) (*DNS, error) {
 	if len(o.Servers) == 0 {
 		system := &systemServers{path: cmp.Or(o.SystemFile, systemFile)}
 		d.servers = system.list
+		if o.Validating {
+			d.trusted = onThisMachine
+		}
 		return d, nil
 	}
 	var servers []string
@@ -73,7 +80,15 @@ func NewDNS(o DNSOptions) (*DNS, error) {
 		return nil, err
 	}
 	d.servers = func() []string { return servers }
+	if o.Validating {
+		d.trusted = func(string) bool { return true } // the operator has named them
+	}
 	return d, nil
+}
+
+func onThisMachine(server string) bool {
+	at, err := netip.ParseAddrPort(server)
+	return err == nil && at.Addr().Unmap().IsLoopback()
 }
 
 // LookupMX implements [Resolver].
@@ -108,19 +123,20 @@ func (d *DNS) LookupAddr(ctx context.Context, name mailbox.DomainName) Answer[ne
 		v4.Records = append(v4.Records, v6.Records...)
 		v4.TTL = min(v4.TTL, v6.TTL)
 		v4.Authoritative = v4.Authoritative && v6.Authoritative
+		v4.Secure = v4.Secure && v6.Secure
 		return v4
 	case v4.Outcome == Found:
-		v4.Err = v6.Err
+		v4.Err, v4.Secure = v6.Err, v4.Secure && (v6.Secure || v6.Err != nil)
 		return v4
 	case v6.Outcome == Found:
-		v6.Err = v4.Err
+		v6.Err, v6.Secure = v4.Err, v6.Secure && (v4.Secure || v4.Err != nil)
 		return v6
 	case v4.Outcome == Failed:
 		return v4
 	case v6.Outcome == Failed:
 		return v6
 	}
-	v4.TTL = min(v4.TTL, v6.TTL)
+	v4.TTL, v4.Secure = min(v4.TTL, v6.TTL), v4.Secure && v6.Secure
 	return v4
 }
 
@@ -147,7 +163,7 @@ func answerOf[Record any](name mailbox.DomainName, r reply, err error, decode fu
 	if err != nil {
 		return Answer[Record]{Err: fmt.Errorf("looking up %s: %w", name, err)}
 	}
-	a := Answer[Record]{Outcome: r.outcome, TTL: r.ttl, Authoritative: r.authoritative}
+	a := Answer[Record]{Outcome: r.outcome, TTL: r.ttl, Authoritative: r.authoritative, Secure: r.secure}
 	if end := strings.TrimSuffix(r.name, "."); end != name.ASCII() {
 		a.Alias = mailbox.Printable(end)
 	}
@@ -172,17 +188,17 @@ func (d *DNS) lookup(ctx context.Context, name mailbox.DomainName, qtype uint16)
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	question := dns.Question{Name: dns.Fqdn(name.ASCII()), Qtype: qtype, Qclass: dns.ClassINET}
-	kept := time.Duration(math.MaxInt64)
+	kept, secure := time.Duration(math.MaxInt64), true
 	for range maxQuestions {
 		r, err := d.ask(ctx, question)
 		if err != nil {
 			return reply{}, err
 		}
-		r.ttl = min(r.ttl, kept)
+		r.ttl, r.secure = min(r.ttl, kept), r.secure && secure
 		if !r.unfinished {
 			return r, nil
 		}
-		kept, question.Name = r.ttl, r.name
+		kept, secure, question.Name = r.ttl, r.secure, r.name
 	}
 	return reply{}, errAliasLoop
 }
@@ -201,7 +217,8 @@ func (d *DNS) ask(ctx context.Context, question dns.Question) (reply, error) {
 			if useless[at] != nil {
 				continue
 			}
-			m, err := try(ctx, servers[at], question, wait)
+			trusted := d.trusted != nil && d.trusted(servers[at])
+			m, err := try(ctx, servers[at], question, trusted, wait)
 			if err != nil {
 				silent[at] = fmt.Errorf("%s: %w", servers[at], err)
 				if ctx.Err() != nil {
@@ -211,6 +228,7 @@ func (d *DNS) ask(ctx context.Context, question dns.Question) (reply, error) {
 			}
 			r, err := interpret(m, question)
 			if err == nil {
+				r.secure = r.secure && trusted
 				d.good.Store(uint32(at))
 				return r, nil
 			}
@@ -220,10 +238,10 @@ func (d *DNS) ask(ctx context.Context, question dns.Question) (reply, error) {
 	return reply{}, joined(useless, silent)
 }
 
-func try(ctx context.Context, server string, question dns.Question, wait time.Duration) (*dns.Msg, error) {
+func try(ctx context.Context, server string, question dns.Question, secure bool, wait time.Duration) (*dns.Msg, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	return exchange(ctx, server, question)
+	return exchange(ctx, server, question, secure)
 }
 
 // serverErrors is what each server did wrong, in one line.

@@ -31,10 +31,12 @@ var (
 )
 
 // exchange asks one server: over UDP, and over TCP when the answer does not fit. Each question has a port and an id of
-// its own. An error means that there was no answer.
-func exchange(ctx context.Context, server string, question dns.Question) (*dns.Msg, error) {
+// its own. With secure it wants to know whether the answer was validated (RFC 6840 section 5.7). An error means that there
+// was no answer.
+func exchange(ctx context.Context, server string, question dns.Question, secure bool) (*dns.Msg, error) {
 	query := new(dns.Msg)
 	query.SetQuestion(question.Name, question.Qtype)
+	query.AuthenticatedData = secure
 	query.SetEdns0(ednsSize, false)
 	answer, err := exchangeOver(ctx, "udp", server, query)
 	if err != nil {

@@ -30,6 +30,8 @@ type Answer[Record any] struct {
 	Alias string
 	// Authoritative tells that the TTLs come from the zone itself, and not from somebody's cache.
 	Authoritative bool
+	// Secure tells that a resolver which we trust has validated all of it by DNSSEC, a "no" as well (RFC 4035 section 3.2.3).
+	Secure bool
 	// Err says why it failed. With Found it says that records may be missing (addresses of one family).
 	Err error
 }
