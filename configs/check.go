@@ -30,7 +30,6 @@ func check(c *Config, d *document) {
 	k.tls()
 	k.auth()
 	k.msgauth()
-	k.sign()
 	k.transport()
 	k.filters()
 	k.abuse()
