@@ -32,7 +32,7 @@ type Domain struct {
 	External External // by which way its external mail leaves
 
 	Authentication Authentication // what happens to mail that fails DMARC; empty: as the relay does by default
-	Upstreams      []string       // whose mail for the domain is forwarded mail: as [ParseUpstream] reads them
+	Upstreams      []string       // whose mail for the domain is forwarded mail: as [ParseUpstreams] writes them
 }
 
 // Authentication says what the verdict of SPF, DKIM and DMARC means for the mail of a hosted domain.
@@ -56,6 +56,7 @@ type Entry struct {
 	Disabled bool      // a mailbox that is refused for now
 	Alias    []Address // where an alias leads; empty: this is a mailbox
 	Copies   []Address // of a mailbox: addresses that get its mail as well
+	Password bool      // of a mailbox: its user can log in; see [Secrets]
 }
 
 // Directory knows the hosted domains, their mailboxes and aliases. It answers exact questions only; aliases,

@@ -3,6 +3,7 @@ package mailbox
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // Bounds of the upstreams of a domain.
@@ -36,6 +37,33 @@ func ParseUpstream(s string) (network netip.Prefix, name DomainName, err error) 
 			UpstreamAuto)
 	}
 	return netip.Prefix{}, name, nil
+}
+
+// ParseUpstreams parses all upstreams of a domain, and writes each in its one form. The error wraps [ErrSyntax] or
+// [ErrTooLong], and names the one that is wrong.
+func ParseUpstreams(list []string) ([]string, error) {
+	if len(list) > MaxUpstreams {
+		return nil, fmt.Errorf("%w: a domain has at most %d upstreams", ErrTooLong, MaxUpstreams)
+	}
+	var all []string
+	for _, s := range list {
+		network, name, err := ParseUpstream(s)
+		if err != nil {
+			return nil, fmt.Errorf("%.80q: %w", s, err)
+		}
+		form := UpstreamAuto
+		switch {
+		case network.IsValid():
+			form = network.String()
+		case !name.IsZero():
+			form = name.ASCII()
+		}
+		if slices.Contains(all, form) {
+			return nil, fmt.Errorf("%w: %s is there twice", ErrSyntax, form)
+		}
+		all = append(all, form)
+	}
+	return all, nil
 }
 
 func checkNetwork(network netip.Prefix) (netip.Prefix, DomainName, error) {

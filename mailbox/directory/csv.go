@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"mxbypass/mailbox"
+	"mxbypass/mailbox/password"
 )
 
 // maxLine bounds a line of a CSV file: an alias with a thousand targets of usual length.
@@ -26,7 +27,12 @@ const maxLine = 256 << 10
 //	external   by which way external mail of a domain that is made leaves: mx, smtp://host:port; empty: as all mail
 //	bypass     of a domain that is made: yes or no; empty: yes
 //	catch_all  of a domain that is made: a mailbox address
-var Columns = []string{"address", "alias", "copies", "disabled", "site", "mx", "external", "bypass", "catch_all"}
+//	password   of a mailbox: the hash of its password, as mailbox/password verifies them; empty: none
+//
+//	authentication  of a domain that is made: off, mark, enforce; empty: as the configuration says
+//	upstreams       of a domain that is made: networks, names of SPF records, auto, with spaces between them
+var Columns = []string{"address", "alias", "copies", "disabled", "site", "mx", "external", "bypass", "catch_all",
+	"password", "authentication", "upstreams"}
 
 // ReadCSV reads the header line of a CSV file (RFC 4180, UTF-8, comma) and returns the rows below it. No field has a
 // line break in it. The error wraps ErrInvalid, unless it is of r.
@@ -143,6 +149,14 @@ func parseRow(v map[string]string) (row Row, err error) {
 	if row.Entry.Copies, err = parseAddresses(v["copies"]); err != nil {
 		return Row{}, fmt.Errorf("copies: %w", err)
 	}
+	if row.Secret = v["password"]; row.Secret != "" {
+		if err := password.Check(row.Secret); err != nil {
+			return Row{}, fmt.Errorf("password: %w", err)
+		}
+		if row.Entry.Address.Local == "" || len(row.Entry.Alias) > 0 {
+			return Row{}, errors.New("password: only a mailbox has one")
+		}
+	}
 	disabled, err := parseYes(v["disabled"], new(bool))
 	if err != nil {
 		return Row{}, fmt.Errorf("disabled: %w", err)
@@ -172,6 +186,13 @@ func parseDomain(v map[string]string, row *Row) (err error) {
 	}
 	if row.External, err = mailbox.ParseExternal(v["external"]); err != nil {
 		return fmt.Errorf("external: %s: %w", shown(v["external"]), err)
+	}
+	row.Authentication = mailbox.Authentication(v["authentication"])
+	if !row.Authentication.Valid() {
+		return fmt.Errorf("authentication: %s is none of off, mark, enforce", shown(v["authentication"]))
+	}
+	if row.Upstreams, err = mailbox.ParseUpstreams(strings.Fields(v["upstreams"])); err != nil {
+		return fmt.Errorf("upstreams: %w", err)
 	}
 	if all := v["catch_all"]; all != "" {
 		if row.CatchAll, err = mailbox.ParseAddress(all); err != nil {

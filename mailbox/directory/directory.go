@@ -33,6 +33,7 @@ func (e invalidError) Is(target error) bool { return target == ErrInvalid }
 // Reader is a directory that can be listed and closed.
 type Reader interface {
 	mailbox.Directory
+	mailbox.Secrets
 	// Domains yields every hosted domain, by name. It ends after the first error.
 	Domains(ctx context.Context) iter.Seq2[mailbox.Domain, error]
 	// Entries yields the mailboxes and aliases of a domain by folded local part, or those of all domains when the name
@@ -58,6 +59,10 @@ type Editor interface {
 	AddEntry(ctx context.Context, e mailbox.Entry) error
 	// SetEntry gives the mailbox or alias to change, and keeps what change leaves in it. The address stays.
 	SetEntry(ctx context.Context, a mailbox.Address, change func(*mailbox.Entry) error) error
+	// SetSecret gives a mailbox the hash of its password, or takes it away when it is empty. The error wraps ErrInvalid when
+	// mailbox/password does not verify such hashes, and for an alias. AddEntry and SetEntry leave passwords alone, except
+	// that a mailbox which becomes an alias loses its own.
+	SetSecret(ctx context.Context, a mailbox.Address, hash string) error
 	// RemoveEntry removes a mailbox or an alias; ErrInUse when an alias, a copy or a catch-all leads to it. Where the other
 	// half of the domain keeps what is not here, aliases and copies lead there from then on.
 	RemoveEntry(ctx context.Context, a mailbox.Address) error

@@ -18,7 +18,11 @@ type Row struct {
 	External mailbox.External
 	Bypass   *bool
 	CatchAll mailbox.Address
-	Disabled bool // of a domain alone
+	Disabled bool   // of a domain alone
+	Secret   string // of a mailbox: the hash of its password
+
+	Authentication mailbox.Authentication
+	Upstreams      []string // as mailbox.ParseUpstreams writes them
 }
 
 // Source yields what is imported. An error of the row is of its line; the error beside it ends the import.

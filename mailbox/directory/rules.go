@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"mxbypass/mailbox"
+	"mxbypass/mailbox/password"
 )
 
 // Rules are what the configuration says about names. The zero value allows every name that is safe.
@@ -32,6 +33,20 @@ func (r Rules) Domain(d mailbox.Domain) error {
 	}
 	if e := d.External; e.MX && !e.Host.IsZero() || !e.Host.IsZero() && (e.Host.Host.IsZero() || e.Host.Port == 0) {
 		return Invalidf("domain %s: external is neither the MX nor a server", d.Name)
+	}
+	if !d.Authentication.Valid() {
+		return Invalidf("domain %s: authentication %q is none of off, mark, enforce", d.Name, d.Authentication)
+	}
+	if _, err := mailbox.ParseUpstreams(d.Upstreams); err != nil {
+		return Invalidf("domain %s: upstreams: %w", d.Name, err)
+	}
+	return nil
+}
+
+// Secret checks the hash of a password, which is no secret that the error tells. The error wraps ErrInvalid.
+func (r Rules) Secret(of mailbox.Address, hash string) error {
+	if err := password.Check(hash); err != nil {
+		return Invalidf("the password of %s: %w", of, err)
 	}
 	return nil
 }

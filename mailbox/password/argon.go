@@ -42,10 +42,19 @@ type argon struct {
 }
 
 func newArgon(password []byte) string {
-	a := argon{passes: newPasses, memory: newMemory, lanes: newLanes, salt: make([]byte, newSalt)}
-	rand.Read(a.salt) //nolint:errcheck // never fails
+	a := argon{passes: newPasses, memory: newMemory, lanes: newLanes, salt: random(newSalt)}
 	a.key = a.derive(password, newKey)
 	return a.String()
+}
+
+func newDecoy() string {
+	return argon{passes: newPasses, memory: newMemory, lanes: newLanes, salt: random(newSalt), key: random(newKey)}.String()
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b) //nolint:errcheck // never fails
+	return b
 }
 
 func (a argon) derive(password []byte, n uint32) []byte {

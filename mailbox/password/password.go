@@ -38,6 +38,9 @@ func Hash(password string) (string, error) {
 	return newArgon(p), nil
 }
 
+// Decoy gives a hash that is nobody's, at the cost of those of [Hash]: verified for those who have none, it takes as long.
+func Decoy() string { return newDecoy() }
+
 // Verify tells whether this is the password of the hash. What can be no password is not. The error wraps [ErrHash]; it
 // says nothing of either.
 func Verify(hash, password string) (bool, error) {

@@ -71,13 +71,11 @@ func New(o Options) (*Authenticator, error) {
 	if o.Parallel < 1 || o.Remember < 0 {
 		return nil, fmt.Errorf("login: %d in parallel, remembered for %s", o.Parallel, o.Remember)
 	}
-	a := &Authenticator{o: o, slots: make(chan struct{}, o.Parallel), verify: password.Verify}
+	a := &Authenticator{o: o, slots: make(chan struct{}, o.Parallel), decoy: password.Decoy(),
+		verify: password.Verify}
 	rand.Read(a.key[:]) //nolint:errcheck // never fails
-	var err error
-	if a.decoy, err = password.Hash(rand.Text()); err != nil {
-		return nil, fmt.Errorf("login: %w", err)
-	}
 	a.dearest.Store(int64(password.Work(a.decoy)))
+	var err error
 	if o.Remember > 0 {
 		a.known, err = otter.New(&otter.Options[digest, time.Time]{
 			MaximumSize: maxRemembered,
@@ -164,7 +162,6 @@ func (a *Authenticator) user(ctx context.Context, address mailbox.Address) (mail
 	case err != nil:
 		return mailbox.Entry{}, err
 	}
-	// Whatever the domain is: the same questions are asked.
 	e, err := a.o.Resolver.Directory.Entry(ctx, address.Fold())
 	switch {
 	case errors.Is(err, mailbox.ErrNoMailbox):

@@ -33,7 +33,7 @@ func (a *Authenticator) MayUse(ctx context.Context, id Identity, sender mailbox.
 		if entry.Address.Fold() == want {
 			return true, nil
 		}
-		for _, to := range entry.Alias {
+		for _, to := range entry.Alias[:min(len(entry.Alias), mailbox.MaxAliasEntries-len(todo))] {
 			todo = append(todo, to.Fold())
 		}
 	}

@@ -78,6 +78,11 @@ func (d *Directory) Entry(ctx context.Context, a mailbox.Address) (mailbox.Entry
 	return d.current.Load().Entry(ctx, a)
 }
 
+// Secret implements mailbox.Secrets.
+func (d *Directory) Secret(ctx context.Context, a mailbox.Address) (string, error) {
+	return d.current.Load().Secret(ctx, a)
+}
+
 // Reload reads the file now. With an error, what was read before stays.
 func (d *Directory) Reload() error {
 	d.mu.Lock()
@@ -108,6 +113,11 @@ func (d *Directory) load() error {
 	c, err := read(d.o.Path, text, d.o.Rules)
 	if err != nil {
 		return err
+	}
+	if mode := info.Mode().Perm(); mode&0o006 != 0 && len(c.secrets) > 0 {
+		d.seen = nil // a mode that changes leaves the times alone
+		return fmt.Errorf("directory: %s has passwords, and everybody may read or change it (mode %04o): chmod 640",
+			d.o.Path, uint32(mode))
 	}
 	d.current.Store(c)
 	return nil

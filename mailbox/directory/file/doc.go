@@ -15,9 +15,15 @@
 //	mailboxes          = ["foobar", "contact"] # local parts
 //	disabled_mailboxes = ["foobar"]            # which of them are refused for now
 //	catch_all          = ""                    # a mailbox address that takes unknown local parts
+//	authentication     = ""                    # off | mark | enforce; "": as the configuration says (default)
+//	upstreams          = []                    # who forwards its mail here: networks, names of SPF records, "auto"
 //	[domain.aliases]
 //	info       = ["contact@exemple.org"]       # each a list of one or more addresses, here or elsewhere
 //	"john.doe" = ["foobar@exemple.org"]        # a name with a dot needs its quotes
 //	[domain.copies]
 //	foobar     = ["archive@example.net"]       # of a mailbox: addresses, here or elsewhere, that get its mail as well
+//	[domain.passwords]
+//	foobar     = "$argon2id$v=19$…"            # of a mailbox: the hash of its password; mxbypass mailbox passwd makes it
+//
+// A file with passwords is refused when everybody on the machine may read it.
 package file

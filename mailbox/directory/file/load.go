@@ -18,9 +18,13 @@ import (
 type contents struct {
 	domains map[mailbox.DomainName]mailbox.Domain
 	entries map[mailbox.Address]mailbox.Entry // by the folded address
+	secrets map[mailbox.Address]string        // hashes of passwords, by the folded address
 }
 
-var _ mailbox.Directory = (*contents)(nil)
+var (
+	_ mailbox.Directory = (*contents)(nil)
+	_ mailbox.Secrets   = (*contents)(nil)
+)
 
 // Domain implements mailbox.Directory.
 func (c *contents) Domain(_ context.Context, name mailbox.DomainName) (mailbox.Domain, error) {
@@ -40,14 +44,23 @@ func (c *contents) Entry(_ context.Context, a mailbox.Address) (mailbox.Entry, e
 	return e, nil
 }
 
+// Secret implements mailbox.Secrets.
+func (c *contents) Secret(_ context.Context, a mailbox.Address) (string, error) {
+	if e, ok := c.entries[a]; !ok || len(e.Alias) > 0 {
+		return "", fmt.Errorf("%s: %w", a, mailbox.ErrNoMailbox)
+	}
+	return c.secrets[a], nil
+}
+
 // read turns the text of a file into its contents. The error is Problems: everything that is wrong.
 func read(name string, text []byte, rules directory.Rules) (*contents, error) {
 	r := reader{
 		document: document{name: name, text: bytes.TrimPrefix(text, []byte("\ufeff"))}, // some editors put one there
 		rules:    rules,
-		contents: contents{map[mailbox.DomainName]mailbox.Domain{}, map[mailbox.Address]mailbox.Entry{}},
-		at:       map[mailbox.Address]place{},
-		copied:   map[mailbox.Address]place{},
+		contents: contents{map[mailbox.DomainName]mailbox.Domain{}, map[mailbox.Address]mailbox.Entry{},
+			map[mailbox.Address]string{}},
+		at:     map[mailbox.Address]place{},
+		copied: map[mailbox.Address]place{},
 	}
 	if root := r.parse(); root != nil {
 		r.root(root)
@@ -72,7 +85,7 @@ type reader struct {
 }
 
 var domainKeys = []string{"name", "site", "mx", "external", "bypass", "disabled", "mailboxes", "disabled_mailboxes",
-	"catch_all", "aliases", "copies"}
+	"catch_all", "aliases", "copies", "passwords", "authentication", "upstreams"}
 
 func (r *reader) root(root *value) {
 	r.known(root, "", []string{"domain"})
@@ -153,6 +166,7 @@ func (r *reader) domain(table *value) {
 			r.report(table.fields["external"].offset, "domain.external", "%q: %v", way, err)
 		}
 	}
+	r.judged(table, &d)
 	r.boolean(table, "bypass", &d.Bypass)
 	r.boolean(table, "disabled", &d.Disabled)
 	if all, ok := r.str(table, "catch_all", false); ok && all != "" {
@@ -170,6 +184,7 @@ func (r *reader) domain(table *value) {
 	r.mailboxes(table, d.Name)
 	r.aliases(table, d.Name)
 	r.copies(table, d.Name)
+	r.passwords(table, d.Name)
 }
 
 // str returns a string field; when it is not there or no string, ok is false, and that is reported if it is a mistake.

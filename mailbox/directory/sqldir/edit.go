@@ -143,7 +143,7 @@ func (d *Directory) AddEntry(ctx context.Context, e mailbox.Entry) error {
 		if old, err := t.Entry(ctx, e.Address.Fold()); !errors.Is(err, mailbox.ErrNoMailbox) {
 			return orExists(err, kind(old)+" "+e.Address.String())
 		}
-		if err := t.insertEntry(ctx, e); err != nil {
+		if err := t.insertEntry(ctx, e, ""); err != nil {
 			return err
 		}
 		return t.checkTargets(ctx, e)
@@ -171,6 +171,12 @@ func (d *Directory) SetEntry(ctx context.Context, a mailbox.Address, change func
 		if err != nil {
 			return err
 		}
+		var secret string
+		if e.Password {
+			if secret, err = t.Secret(ctx, a.Fold()); err != nil {
+				return err
+			}
+		}
 		address := e.Address
 		if err := change(&e); err != nil {
 			return err
@@ -182,10 +188,32 @@ func (d *Directory) SetEntry(ctx context.Context, a mailbox.Address, change func
 		if err := t.deleteEntry(ctx, address); err != nil {
 			return err
 		}
-		if err := t.insertEntry(ctx, e); err != nil {
+		if len(e.Alias) > 0 {
+			secret = ""
+		}
+		if err := t.insertEntry(ctx, e, secret); err != nil {
 			return err
 		}
 		return t.checkTargets(ctx, e)
+	})
+}
+
+// SetSecret implements directory.Editor.
+func (d *Directory) SetSecret(ctx context.Context, a mailbox.Address, hash string) error {
+	if hash != "" {
+		if err := d.o.Rules.Secret(a, hash); err != nil {
+			return err
+		}
+	}
+	return d.change(ctx, func(t *tx) error {
+		e, err := t.Entry(ctx, a.Fold())
+		if err != nil {
+			return err
+		}
+		if len(e.Alias) > 0 {
+			return directory.Invalidf("%s is an alias: only a mailbox has a password", e.Address)
+		}
+		return t.setSecret(ctx, a.Fold(), hash)
 	})
 }
 

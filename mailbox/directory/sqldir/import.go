@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"modernc.org/sqlite"
@@ -140,7 +141,7 @@ func (i *importer) row(ctx context.Context, row directory.Row) error {
 		}
 		return nil
 	}
-	if err := i.insertEntry(ctx, row.Entry); err != nil {
+	if err := i.insertEntry(ctx, row.Entry, row.Secret); err != nil {
 		return i.badOr(row.Line, taken(err, row.Entry))
 	}
 	l := lead{row.Line, row.Entry.Address.Fold(), len(row.Entry.Alias) > 0}
@@ -210,6 +211,11 @@ func agrees(row directory.Row, d mailbox.Domain) error {
 		return directory.Invalidf("domain %s has external %q, the line says %q", d.Name, d.External, row.External)
 	case row.Bypass != nil && *row.Bypass != d.Bypass:
 		return directory.Invalidf("domain %s has bypass %v, the line says %v", d.Name, d.Bypass, *row.Bypass)
+	case row.Authentication != "" && row.Authentication != d.Authentication:
+		return directory.Invalidf("domain %s has the authentication %q, the line says %q", d.Name, d.Authentication,
+			row.Authentication)
+	case len(row.Upstreams) > 0 && !slices.Equal(row.Upstreams, d.Upstreams):
+		return directory.Invalidf("domain %s has other upstreams than the line says", d.Name)
 	case !row.CatchAll.IsNull() && row.CatchAll.Fold() != d.CatchAll.Fold():
 		return directory.Invalidf("domain %s has another catch-all than %s", d.Name, row.CatchAll)
 	}
@@ -220,6 +226,7 @@ func (i *importer) makeDomain(ctx context.Context, row directory.Row) error {
 	d := mailbox.Domain{
 		Name: row.Entry.Address.Domain, Site: row.Site, MX: row.MX, Bypass: true, Disabled: row.Disabled,
 		CatchAll: row.CatchAll, External: row.External,
+		Authentication: row.Authentication, Upstreams: row.Upstreams,
 	}
 	if d.Site == "" {
 		return fmt.Errorf("%s: %w, and the line names no site to make it in", d.Name, mailbox.ErrNoDomain)
@@ -275,7 +282,7 @@ func (i *importer) flush(ctx context.Context) error {
 	defer func() { i.batch = i.batch[:0] }()
 	i.args = i.args[:0]
 	for _, row := range i.batch {
-		i.args = entryColumns(i.args, row.Entry)
+		i.args = entryColumns(i.args, row.Entry, row.Secret)
 	}
 	query := insertEntry + strings.Repeat(insertValues+", ", len(i.batch)-1) + insertValues
 	_, err := i.exec(ctx, query, i.args...)
@@ -287,7 +294,7 @@ func (i *importer) flush(ctx context.Context) error {
 		return err
 	}
 	for _, row := range i.batch {
-		if err := i.insertEntry(ctx, row.Entry); err != nil {
+		if err := i.insertEntry(ctx, row.Entry, row.Secret); err != nil {
 			if err := i.badOr(row.Line, taken(err, row.Entry)); err != nil {
 				return err
 			}

@@ -3,6 +3,7 @@ package sqldir_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -48,7 +49,7 @@ func TestChangesOfOthersAreSeen(t *testing.T) {
 	if err := editor.AddDomain(ctx, late); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := relay.Domain(ctx, late.Name); err != nil || got != late {
+	if got, err := relay.Domain(ctx, late.Name); err != nil || !reflect.DeepEqual(got, late) {
 		t.Error(got, err)
 	}
 

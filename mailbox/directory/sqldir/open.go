@@ -114,6 +114,7 @@ type database struct {
 	seen   int64     // data_version; the watcher's alone
 	domain *sql.Stmt
 	entry  *sql.Stmt
+	secret *sql.Stmt
 }
 
 func openDatabase(ctx context.Context, path string) (*database, error) {
@@ -145,6 +146,9 @@ func (db *database) prepare(ctx context.Context) (err error) {
 	if db.entry, err = db.pool.PrepareContext(ctx, selectEntry+oneEntryOnly); err != nil {
 		return err
 	}
+	if db.secret, err = db.pool.PrepareContext(ctx, selectSecret); err != nil {
+		return err
+	}
 	if db.watch, err = db.pool.Conn(ctx); err != nil {
 		return err
 	}
@@ -159,7 +163,7 @@ func (db *database) version(ctx context.Context) (v int64, err error) {
 
 func (db *database) close() error {
 	var errs []error
-	for _, s := range []*sql.Stmt{db.domain, db.entry} {
+	for _, s := range []*sql.Stmt{db.domain, db.entry, db.secret} {
 		if s != nil {
 			errs = append(errs, s.Close())
 		}

@@ -6,15 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"mxbypass/mailbox"
 )
 
 const (
-	selectDomain = "SELECT name, site, mx, external, bypass, disabled, catch_all FROM domain"
+	selectDomain = "SELECT name, site, mx, external, bypass, disabled, catch_all, authentication, " +
+		"upstreams FROM domain"
 	// An entry with its targets: one row for each of them, or one row with NULL.
-	selectEntry = `SELECT e.domain, e.local, e.written, e.alias, e.copies, e.disabled, t.address FROM entry e
+	selectEntry = `SELECT e.domain, e.local, e.written, e.alias, e.copies, e.disabled,
+		e.password <> '', t.address FROM entry e
 		LEFT JOIN target t ON (e.alias OR e.copies) AND t.domain = e.domain AND t.local = e.local`
+	selectSecret = "SELECT alias, password FROM entry WHERE domain = ? AND local = ?"
 	oneEntryOnly = " WHERE e.domain = ? AND e.local = ? ORDER BY t.position"
 )
 
@@ -26,6 +30,32 @@ func (d *Directory) Domain(ctx context.Context, name mailbox.DomainName) (mailbo
 // Entry implements mailbox.Directory.
 func (d *Directory) Entry(ctx context.Context, address mailbox.Address) (mailbox.Entry, error) {
 	return d.caches.entries.get(ctx, address)
+}
+
+// Secret implements mailbox.Secrets. It asks the database each time: a password that was changed is so at once, and
+// hashes stay out of the cache.
+func (d *Directory) Secret(ctx context.Context, a mailbox.Address) (string, error) {
+	db, err := d.current()
+	if err != nil {
+		return "", err
+	}
+	hash, err := scanSecret(db.secret.QueryRowContext(ctx, a.Domain.ASCII(), string(a.Local)))
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return "", fmt.Errorf("%s: %w", a, mailbox.ErrNoMailbox)
+	case err != nil:
+		return "", unavailable(err)
+	}
+	return hash, nil
+}
+
+// scanSecret reads a row of selectSecret; sql.ErrNoRows when there is none, or an alias.
+func scanSecret(row scanner) (hash string, err error) {
+	var alias bool
+	if err = row.Scan(&alias, &hash); err == nil && alias {
+		err = sql.ErrNoRows
+	}
+	return hash, err
 }
 
 // current returns the open database, after having made sure that it still is the file under its path: one that was
@@ -101,8 +131,8 @@ type scanner interface{ Scan(into ...any) error }
 
 func scanDomain(row scanner) (mailbox.Domain, error) {
 	var d mailbox.Domain
-	var name, mx, external, all string
-	err := row.Scan(&name, &d.Site, &mx, &external, &d.Bypass, &d.Disabled, &all)
+	var name, mx, external, all, upstreams string
+	err := row.Scan(&name, &d.Site, &mx, &external, &d.Bypass, &d.Disabled, &all, &d.Authentication, &upstreams)
 	if err != nil {
 		return mailbox.Domain{}, err
 	}
@@ -114,6 +144,12 @@ func scanDomain(row scanner) (mailbox.Domain, error) {
 	}
 	if d.External, err = mailbox.ParseExternal(external); err != nil {
 		return mailbox.Domain{}, fmt.Errorf("damaged domain %s: external %q: %v", name, external, err)
+	}
+	if !d.Authentication.Valid() {
+		return mailbox.Domain{}, fmt.Errorf("damaged domain %s: authentication %q", name, d.Authentication)
+	}
+	if d.Upstreams, err = mailbox.ParseUpstreams(strings.Fields(upstreams)); err != nil {
+		return mailbox.Domain{}, fmt.Errorf("damaged domain %s: upstreams: %v", name, err)
 	}
 	if all != "" {
 		if d.CatchAll, err = mailbox.ParseAddress(all); err != nil {
@@ -137,7 +173,8 @@ type entryScanner struct {
 func (s *entryScanner) scan(rows *sql.Rows) (next *entryScanner, err error) {
 	var row entryScanner
 	var to sql.NullString
-	err = rows.Scan(&row.domain, &row.local, &row.written, &row.alias, &row.copies, &row.entry.Disabled, &to)
+	err = rows.Scan(&row.domain, &row.local, &row.written, &row.alias, &row.copies, &row.entry.Disabled,
+		&row.entry.Password, &to)
 	if err != nil {
 		return nil, err
 	}
@@ -174,6 +211,7 @@ func (s *entryScanner) finish() (mailbox.Entry, error) {
 	case (s.alias || s.copies) != (len(s.targets) > 0):
 		return mailbox.Entry{}, fmt.Errorf("damaged entry %s@%s: no targets", s.local, s.domain)
 	case s.alias:
+		s.entry.Password = false
 		s.entry.Alias = s.targets
 	default:
 		s.entry.Copies = s.targets

@@ -49,6 +49,13 @@ CREATE INDEX target_to ON target (to_domain, key);
 ALTER TABLE domain ADD COLUMN external TEXT NOT NULL DEFAULT '';
 -- Whether a mailbox has targets: its copies. Those of most have none, and for them nobody looks.
 ALTER TABLE entry ADD COLUMN copies INTEGER NOT NULL DEFAULT 0;
+`, `
+-- What happens to mail of the domain that fails DMARC; empty: as the configuration says.
+ALTER TABLE domain ADD COLUMN authentication TEXT NOT NULL DEFAULT '';
+-- Who forwards mail for the domain, as mailbox.ParseUpstreams writes them, with spaces between them.
+ALTER TABLE domain ADD COLUMN upstreams TEXT NOT NULL DEFAULT '';
+-- The hash of a mailbox's password, as mailbox/password verifies it; empty: none.
+ALTER TABLE entry ADD COLUMN password TEXT NOT NULL DEFAULT '';
 `}
 
 // errNotOurs: the file is a database, with something else in it.

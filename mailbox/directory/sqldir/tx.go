@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 
 	"mxbypass/mailbox"
 	"mxbypass/mailbox/directory"
@@ -39,7 +40,10 @@ type tx struct {
 	statements map[string]*sql.Stmt
 }
 
-var _ mailbox.Directory = (*tx)(nil)
+var (
+	_ mailbox.Directory = (*tx)(nil)
+	_ mailbox.Secrets   = (*tx)(nil)
+)
 
 // prepared keeps a statement until the transaction ends, which closes it.
 func (t *tx) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
@@ -119,13 +123,14 @@ func (t *tx) Entry(ctx context.Context, a mailbox.Address) (mailbox.Entry, error
 
 func (t *tx) insertDomain(ctx context.Context, d mailbox.Domain) error {
 	_, err := t.exec(ctx, `INSERT INTO domain (name, site, mx, bypass, disabled, catch_all, catch_all_key,
-		catch_all_domain, external) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, domainColumns(d)...)
+		catch_all_domain, external, authentication, upstreams) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, domainColumns(d)...)
 	return err
 }
 
 func (t *tx) updateDomain(ctx context.Context, d mailbox.Domain) error {
 	_, err := t.exec(ctx, `UPDATE domain SET site = ?2, mx = ?3, bypass = ?4, disabled = ?5, catch_all = ?6,
-		catch_all_key = ?7, catch_all_domain = ?8, external = ?9 WHERE name = ?1`, domainColumns(d)...)
+		catch_all_key = ?7, catch_all_domain = ?8, external = ?9, authentication = ?10,
+		upstreams = ?11 WHERE name = ?1`, domainColumns(d)...)
 	return err
 }
 
@@ -135,24 +140,44 @@ func domainColumns(d mailbox.Domain) []any {
 		all = []any{d.CatchAll.Wire(), d.CatchAll.Fold().Wire(), d.CatchAll.Domain.ASCII()}
 	}
 	columns := append([]any{d.Name.ASCII(), d.Site, string(d.MX), d.Bypass, d.Disabled}, all...)
-	return append(columns, d.External.String())
+	return append(columns, d.External.String(), string(d.Authentication), strings.Join(d.Upstreams, " "))
 }
 
-func (t *tx) insertEntry(ctx context.Context, e mailbox.Entry) error {
-	if _, err := t.exec(ctx, insertEntry+insertValues, entryColumns(nil, e)...); err != nil {
+// Secret implements mailbox.Secrets.
+func (t *tx) Secret(ctx context.Context, a mailbox.Address) (string, error) {
+	s, err := t.prepared(ctx, selectSecret)
+	if err != nil {
+		return "", err
+	}
+	hash, err := scanSecret(s.QueryRowContext(ctx, a.Domain.ASCII(), string(a.Local)))
+	if errors.Is(err, sql.ErrNoRows) {
+		err = fmt.Errorf("%s: %w", a, mailbox.ErrNoMailbox)
+	}
+	return hash, err
+}
+
+func (t *tx) setSecret(ctx context.Context, a mailbox.Address, hash string) error {
+	_, err := t.exec(ctx, "UPDATE entry SET password = ? WHERE domain = ? AND local = ?", hash, a.Domain.ASCII(),
+		string(a.Local))
+	return err
+}
+
+// insertEntry inserts an entry with the hash of its password.
+func (t *tx) insertEntry(ctx context.Context, e mailbox.Entry, secret string) error {
+	if _, err := t.exec(ctx, insertEntry+insertValues, entryColumns(nil, e, secret)...); err != nil {
 		return err
 	}
 	return t.insertTargets(ctx, e)
 }
 
 const (
-	insertEntry  = "INSERT INTO entry (domain, local, written, alias, copies, disabled) VALUES "
-	insertValues = "(?, ?, ?, ?, ?, ?)"
+	insertEntry  = "INSERT INTO entry (domain, local, written, alias, copies, disabled, password) VALUES "
+	insertValues = "(?, ?, ?, ?, ?, ?, ?)"
 )
 
-func entryColumns(into []any, e mailbox.Entry) []any {
+func entryColumns(into []any, e mailbox.Entry, secret string) []any {
 	return append(into, e.Address.Domain.ASCII(), string(e.Address.Local.Fold()), string(e.Address.Local),
-		len(e.Alias) > 0, len(e.Copies) > 0, e.Disabled)
+		len(e.Alias) > 0, len(e.Copies) > 0, e.Disabled, secret)
 }
 
 // targets is what an alias leads to, or the copies of a mailbox.
