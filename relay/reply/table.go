@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"mxbypass/mailbox"
+	"mxbypass/relay/login"
 	"mxbypass/relay/spool"
 	"mxbypass/routing"
 )
@@ -35,6 +36,9 @@ var table = []row{
 	{ErrNeedsTLS, 530, [3]int{5, 7, 10}, "REQUIRETLS needs a TLS connection"},
 	{ErrNoPlainAuth, 538, [3]int{5, 7, 11}, "a password needs a TLS connection, use STARTTLS first"},
 	{ErrNeedsAuth, 530, [3]int{5, 7, 0}, "authentication required: this port is for users, who log in"},
+	{login.ErrWrong, 535, [3]int{5, 7, 8}, "wrong user name or password"},
+	{login.ErrBusy, 454, [3]int{4, 7, 0}, "too many logins at once, try again later"},
+	{login.ErrUnavailable, 454, [3]int{4, 7, 0}, "logins cannot be verified now, try again later"},
 	{ErrNotYourSender, 553, [3]int{5, 7, 1}, "the sender address does not belong to your login"},
 	{ErrEarlyTalker, 554, [3]int{5, 5, 1}, "you spoke before you were greeted, closing the connection"},
 	{ErrTooManyRecipients, 452, [3]int{4, 5, 3}, "too many recipients, send the message again for the others"},

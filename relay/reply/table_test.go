@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"mxbypass/mailbox"
+	"mxbypass/relay/login"
 	"mxbypass/relay/spool"
 	"mxbypass/routing"
 )
@@ -47,6 +48,10 @@ var want = map[string]struct {
 	"routing.ErrReturnOnly":   {routing.ErrReturnOnly, "550 5.7.1"},
 	"routing.ErrBadReturn":    {routing.ErrBadReturn, "550 5.7.1"},
 	"routing.ErrMXUnknown":    {routing.ErrMXUnknown, "451 4.4.3"},
+
+	"login.ErrWrong":       {login.ErrWrong, "535 5.7.8"},
+	"login.ErrBusy":        {login.ErrBusy, "454 4.7.0"},
+	"login.ErrUnavailable": {login.ErrUnavailable, "454 4.7.0"},
 
 	"spool.ErrBusy":   {spool.ErrBusy, "452 4.3.1"},
 	"spool.ErrTooBig": {spool.ErrTooBig, "552 5.3.4"},
@@ -103,7 +108,7 @@ func TestEveryErrorHasARow(t *testing.T) {
 	}
 	found := 0
 	for pkg, dir := range map[string]string{
-		"mailbox": "../../mailbox", "routing": "../../routing", "spool": "../spool", "reply": ".",
+		"mailbox": "../../mailbox", "routing": "../../routing", "spool": "../spool", "login": "../login", "reply": ".",
 	} {
 		for _, name := range exportedErrors(t, dir) {
 			if name == "ErrNotRewritten" { // a "no" between two parts, which no client sees
