@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -27,6 +28,8 @@ func (a *app) domainCommand() *cobra.Command {
 type domainFlags struct {
 	site, mx, external, catchAll string
 	bypass, disabled             bool
+	authentication               string
+	upstreams                    []string
 }
 
 func (f *domainFlags) add(cmd *cobra.Command) {
@@ -38,6 +41,10 @@ func (f *domainFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.bypass, "bypass", true, "may be reached by bypass addresses")
 	flags.BoolVar(&f.disabled, "disabled", false, "refuse all of its mail for now")
 	flags.StringVar(&f.catchAll, "catch-all", "", "the mailbox `address` that takes unknown names; empty: none")
+	flags.StringVar(&f.authentication, "authentication", "",
+		"what becomes of mail that fails DMARC: off, mark, enforce; empty: as the configuration says")
+	flags.StringSliceVar(&f.upstreams, "upstream", nil,
+		"`who` forwards its mail here: a network, the name of an SPF record, auto; may be given again; empty: nobody")
 }
 
 // apply changes what was given on the command line.
@@ -60,6 +67,15 @@ func (f *domainFlags) apply(cmd *cobra.Command, d *mailbox.Domain) error {
 	}
 	if given("disabled") {
 		d.Disabled = f.disabled
+	}
+	if given("authentication") {
+		d.Authentication = mailbox.Authentication(f.authentication)
+	}
+	if given("upstream") {
+		var err error
+		if d.Upstreams, err = mailbox.ParseUpstreams(f.upstreams); err != nil {
+			return exit(exitData, fmt.Errorf("upstream %w", err))
+		}
 	}
 	if !given("catch-all") {
 		return nil
@@ -115,7 +131,8 @@ func (a *app) domainSet() *cobra.Command {
 		}),
 	}
 	f.add(cmd)
-	cmd.MarkFlagsOneRequired("site", "mx", "external", "bypass", "disabled", "catch-all")
+	cmd.MarkFlagsOneRequired("site", "mx", "external", "bypass", "disabled", "catch-all", "authentication",
+		"upstream")
 	return cmd
 }
 
@@ -148,6 +165,10 @@ type domainObject struct {
 	Bypass    bool   `json:"bypass"`
 	Disabled  bool   `json:"disabled"`
 	CatchAll  string `json:"catch_all"`
+	// Authentication is off, mark or enforce; empty: as the configuration says.
+	Authentication string   `json:"authentication"`
+	Upstreams      []string `json:"upstreams,omitempty"`
+
 	Mailboxes *int   `json:"mailboxes,omitempty"` // only of one domain: counting takes time
 	Aliases   *int   `json:"aliases,omitempty"`
 }
@@ -156,6 +177,7 @@ func newDomainObject(d mailbox.Domain) domainObject {
 	o := domainObject{
 		Name: d.Name.ASCII(), Unicode: d.Name.Unicode(), Site: d.Site, MX: string(d.MX),
 		External: d.External.String(), Bypass: d.Bypass, Disabled: d.Disabled,
+		Authentication: string(d.Authentication), Upstreams: d.Upstreams,
 	}
 	if !d.CatchAll.IsNull() {
 		o.CatchAll = d.CatchAll.Wire()
@@ -169,6 +191,12 @@ func domainLine(d mailbox.Domain) string {
 		line += "  external=" + way
 	}
 	line += fmt.Sprintf("  bypass=%v", d.Bypass)
+	if d.Authentication != "" {
+		line += "  authentication=" + string(d.Authentication)
+	}
+	if len(d.Upstreams) > 0 {
+		line += "  upstreams=" + strings.Join(d.Upstreams, ",")
+	}
 	if !d.CatchAll.IsNull() {
 		line += "  catch-all=" + d.CatchAll.String()
 	}
@@ -223,9 +251,12 @@ func (a *app) domainShow() *cobra.Command {
 				if asJSON {
 					return a.printJSON(o)
 				}
-				return a.say("domain     %s\nsite       %s\nmx         %s\nexternal   %s\nbypass     %v\ndisabled   %v\n"+
-					"catch-all  %s\nmailboxes  %d\naliases    %d", mailbox.Printable(o.Unicode), mailbox.Printable(o.Site), o.MX,
-					cmp.Or(o.External, "as all mail for elsewhere"), o.Bypass, o.Disabled, orNone(o.CatchAll), mailboxes, aliases)
+				return a.say("domain          %s\nsite            %s\nmx              %s\nexternal        %s\n"+
+					"bypass          %v\ndisabled        %v\ncatch-all       %s\nauthentication  %s\nupstreams       %s\n"+
+					"mailboxes       %d\naliases         %d", mailbox.Printable(o.Unicode), mailbox.Printable(o.Site), o.MX,
+					cmp.Or(o.External, "as all mail for elsewhere"), o.Bypass, o.Disabled, orNone(o.CatchAll),
+					cmp.Or(o.Authentication, "as the configuration says"), orNone(strings.Join(o.Upstreams, " ")), mailboxes,
+					aliases)
 			})
 		}),
 	}

@@ -33,7 +33,9 @@ func (a *app) mailboxImport() *cobra.Command {
 			"  mx         of a domain that is made: auto, local, external, split\n" +
 			"  external   of a domain that is made: the way of its external mail, mx or smtp://host:port\n" +
 			"  bypass     of a domain that is made: yes or no\n" +
-			"  catch_all  of a domain that is made: a mailbox address",
+			"  catch_all  of a domain that is made: a mailbox address\n" +
+			"  password   of a mailbox: the hash of its password: argon2id, bcrypt or SHA-512-crypt\n" +
+			"  authentication, upstreams  of a domain that is made: as domain add takes them, with spaces between upstreams",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in, size, err := a.openInput(args[0])

@@ -22,7 +22,8 @@ func (a *app) mailboxCommand() *cobra.Command {
 		Args: cobra.ArbitraryArgs,
 		RunE: needSubcommand,
 	}
-	cmd.AddCommand(a.mailboxAdd(), a.mailboxList(), a.mailboxShow(), a.mailboxSet(), a.mailboxRemove(), a.mailboxImport())
+	cmd.AddCommand(a.mailboxAdd(), a.mailboxList(), a.mailboxShow(), a.mailboxSet(), a.mailboxRemove(), a.mailboxPasswd(),
+		a.mailboxImport())
 	return cmd
 }
 
@@ -153,10 +154,11 @@ type entryObject struct {
 	Disabled bool     `json:"disabled"`
 	AliasTo  []string `json:"alias_to,omitempty"`
 	Copies   []string `json:"copies,omitempty"`
+	Password bool     `json:"password"` // there is one
 }
 
 func newEntryObject(e mailbox.Entry) entryObject {
-	o := entryObject{Address: e.Address.Wire(), Kind: entryKind(e), Disabled: e.Disabled}
+	o := entryObject{Address: e.Address.Wire(), Kind: entryKind(e), Disabled: e.Disabled, Password: e.Password}
 	for _, to := range e.Alias {
 		o.AliasTo = append(o.AliasTo, to.Wire())
 	}
@@ -173,6 +175,9 @@ func entryLine(e mailbox.Entry) string {
 	}
 	if len(e.Copies) > 0 {
 		line += "  copies to " + addressList(e.Copies)
+	}
+	if e.Password {
+		line += "  password"
 	}
 	if e.Disabled {
 		line += "  disabled"
