@@ -238,6 +238,7 @@ const (
 func (e *Endpoint) UnmarshalText(text []byte) error {
 	s := string(text)
 	if s == "" {
+		*e = Endpoint{}
 		return nil
 	}
 	if name, ok := strings.CutPrefix(s, systemdPrefix); ok {
