@@ -19,8 +19,8 @@ const firstFD = 3
 // most bounds what is believed of the environment.
 const most = 1024
 
-// ErrNone: systemd has opened no socket for us.
-var ErrNone = errors.New("systemd has opened no socket for this process")
+// errNone: systemd has opened no socket for us.
+var errNone = errors.New("systemd has opened no socket for this process")
 
 // Listen gives a listener on the socket that FileDescriptorName= calls name. Each call gives another one; the socket
 // itself stays open when they are closed, so that it can be left and taken again, and what connects meanwhile waits.
@@ -49,11 +49,11 @@ func Listen(name string) (net.Listener, error) {
 func socketNames() ([]string, error) {
 	pid, err := strconv.Atoi(os.Getenv("LISTEN_PID"))
 	if err != nil || pid != os.Getpid() {
-		return nil, ErrNone // they are meant for the process that started us
+		return nil, errNone // they are meant for the process that started us
 	}
 	n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
 	if err != nil || n < 1 || n > most {
-		return nil, ErrNone
+		return nil, errNone
 	}
 	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
 	if len(names) != n {

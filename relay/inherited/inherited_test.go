@@ -116,7 +116,7 @@ func TestNone(t *testing.T) {
 		t.Setenv("LISTEN_PID", tt.pid)
 		t.Setenv("LISTEN_FDS", tt.fds)
 		t.Setenv("LISTEN_FDNAMES", "smtp")
-		if l, err := Listen("smtp"); !errors.Is(err, ErrNone) {
+		if l, err := Listen("smtp"); !errors.Is(err, errNone) {
 			t.Errorf("%+v: %v, %v", tt, l, err)
 		}
 	}
