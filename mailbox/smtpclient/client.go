@@ -63,6 +63,7 @@ type Options struct {
 	Config   *tls.Config // for TLS; needed unless the mode is TLSNever
 	Auth     *Auth       // AUTH, only ever under TLS; nil: none
 	Source   netip.Addr  // local address to connect from; zero: the system's choice
+	Note     any         // what the user of the connection knows about it; see Client.Note
 }
 
 // Client is one connection. It is used by one goroutine at a time; transactions follow each other.
@@ -160,6 +161,17 @@ func (c *Client) hello(ctx context.Context, verb string) error {
 
 // Host gives the server's name, as in the Options.
 func (c *Client) Host() string { return c.opts.Host }
+
+// Note gives what stands in the Options.
+func (c *Client) Note() any { return c.opts.Note }
+
+// Local gives the address that the connection was made from; zero: not of IP.
+func (c *Client) Local() netip.Addr {
+	if at, ok := c.socket.LocalAddr().(*net.TCPAddr); ok {
+		return at.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
 
 // Age tells how long ago the connection was made.
 func (c *Client) Age() time.Duration { return time.Since(c.opened) }

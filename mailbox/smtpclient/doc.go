@@ -12,14 +12,14 @@
 // is (too big, 8 bits, SMTPUTF8) is not offered, and never altered.
 //
 // What a server announces is used: PIPELINING (RFC 2920; MAIL and all RCPT in one write), SIZE (RFC 1870), 8BITMIME
-// (RFC 6152), SMTPUTF8 (RFC 6531), DSN (RFC 3461), STARTTLS (RFC 3207), AUTH (RFC 4954; PLAIN and LOGIN, under TLS only).
-// Enhanced codes (RFC 2034) are read wherever they stand. CHUNKING would save the one round trip of DATA, and is left
-// alone.
+// (RFC 6152), SMTPUTF8 (RFC 6531), DSN (RFC 3461), REQUIRETLS (RFC 8689), STARTTLS (RFC 3207), AUTH (RFC 4954; PLAIN and
+// LOGIN, under TLS only). Enhanced codes (RFC 2034) are read wherever they stand. CHUNKING would save the one round trip of
+// DATA, and is left alone.
 //
 // # Errors
 //
 // What the server refused is a *[mailbox.RemoteError] with its code, text and the command, per recipient where it was.
-// A message that does not fit is [ErrTooBig], [ErrEightBit] or [mailbox.ErrNoUTF8]: final. Everything else wraps
-// [mailbox.ErrUnavailable] and is temporary: among it [ErrTLS], [ErrNoAuth] and [ErrStale], which say what can be done
-// about it, and [mailbox.ErrInDoubt], after which the message may have been delivered.
+// A message that does not fit is [ErrTooBig], [ErrEightBit], [ErrRequireTLS] or [mailbox.ErrNoUTF8]: final. Everything
+// else wraps [mailbox.ErrUnavailable] and is temporary: among it [ErrTLS], [ErrNoAuth] and [ErrStale], which say what can
+// be done about it, and [mailbox.ErrInDoubt], after which the message may have been delivered.
 package smtpclient

@@ -15,6 +15,10 @@ type Mail struct {
 	Trace   []byte // header fields on top of the content, each with CRLF
 	To      []Rcpt
 	Known   *Octets // what is known of the content; nil: it is looked at where it must be, and 8 bits are sent to everybody
+
+	// RequireTLS says REQUIRETLS in MAIL (RFC 8689). That the server is known for sure is the caller's promise; one that
+	// does not announce it under TLS is not given the message ([ErrRequireTLS]).
+	RequireTLS bool
 }
 
 // Rcpt is one recipient of a transaction.
@@ -32,6 +36,9 @@ type Octets struct {
 // fit looks whether the server can have the message as it is, and tells so for recipients whose address it cannot have.
 func (t *Transaction) fit() error {
 	c, m, known := t.c, t.mail.Message, t.mail.Known
+	if t.mail.RequireTLS && !c.KeepsTLS() {
+		return fmt.Errorf("%s: %w", c.opts.Host, ErrRequireTLS)
+	}
 	if size := t.size(); c.maxSize > 0 && size > c.maxSize { // RFC 1870 section 6.1
 		return fmt.Errorf("%s: %w: %d octets are more than %d", c.opts.Host, ErrTooBig, size, c.maxSize)
 	}
@@ -71,6 +78,9 @@ func (t *Transaction) appendMail(p []byte) []byte {
 	}
 	if c.Announces("SMTPUTF8") && t.wantsUTF8() {
 		p = append(p, " SMTPUTF8"...)
+	}
+	if t.mail.RequireTLS {
+		p = append(p, " REQUIRETLS"...)
 	}
 	if c.Announces("DSN") { // RFC 3461 sections 4.3 and 4.4
 		p = appendParameter(p, " RET=", string(m.Return))

@@ -7,11 +7,13 @@ import (
 	"mxbypass/mailbox"
 )
 
-// Errors of a connection. Both wrap [mailbox.ErrUnavailable] where they are returned: another try can be better.
+// Errors of a connection. They wrap [mailbox.ErrUnavailable] where they are returned: another try can be better.
 var (
 	// ErrTLS: encryption that was wanted could not be had. The cause is wrapped. With TLSIfThere the same server may be
 	// tried again without TLS, on a new connection.
 	ErrTLS = errors.New("no TLS")
+	// ErrNoStartTLS: it is because the server does not announce STARTTLS. It stands beside ErrTLS.
+	ErrNoStartTLS = errors.New("the server does not announce STARTTLS")
 	// ErrNoAuth: the server offers no way of AUTH that we know.
 	ErrNoAuth = errors.New("the server offers neither AUTH PLAIN nor AUTH LOGIN")
 	// ErrStale: the connection was of no more use before the transaction began. A new one can be tried.
@@ -45,4 +47,6 @@ var (
 	ErrTooBig = fmt.Errorf("%w: its limit is announced", mailbox.ErrTooBig)
 	// ErrEightBit: the message has octets beyond ASCII, and the server does not announce 8BITMIME (5.6.3).
 	ErrEightBit = errors.New("message needs 8BITMIME, which the server does not offer")
+	// ErrRequireTLS: the message must stay under TLS, and the server does not promise that (5.7.30, RFC 8689).
+	ErrRequireTLS = errors.New("message needs REQUIRETLS, which the server does not offer")
 )

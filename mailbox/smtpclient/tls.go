@@ -34,6 +34,10 @@ func (c *Client) TLS() string {
 	return strings.Replace(tls.VersionName(conn.ConnectionState().Version), " ", "v", 1)
 }
 
+// KeepsTLS tells whether the connection is encrypted and the server promises the same for where the mail goes next
+// (RFC 8689 section 2).
+func (c *Client) KeepsTLS() bool { return c.TLS() != "" && c.Announces("REQUIRETLS") }
+
 // startTLS encrypts the connection as the mode wants it. What the server announced before is forgotten, as somebody
 // between us could have said it; for the same reason nothing may have come already behind its answer (RFC 3207 sections
 // 4.2 and 6; CVE-2011-0411 is the same on the other side).
@@ -45,7 +49,7 @@ func (c *Client) startTLS(ctx context.Context, hello string) error {
 		if c.opts.TLS == TLSIfThere {
 			return nil
 		}
-		return c.noTLS(fmt.Errorf("%s does not announce STARTTLS", c.opts.Host))
+		return c.noTLS(fmt.Errorf("%s: %w", c.opts.Host, ErrNoStartTLS))
 	}
 	if err := c.say(ctx, "STARTTLS", []byte("STARTTLS\r\n"), c.opts.Timeouts.TLS); err != nil {
 		return c.noTLS(err)

@@ -1,9 +1,8 @@
 package outbound
 
 import (
+	"cmp"
 	"context"
-	"crypto/tls"
-	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -58,7 +57,9 @@ func (c *Client) dial(ctx context.Context, hop routing.Hop, patience smtpclient.
 		if ctx.Err() != nil { // that says nothing of the server
 			return nil, together(failures)
 		}
-		c.sick.failed(t.addr)
+		if hop.Need != routing.NeedTLS { // it can be well for others
+			c.sick.failed(t.addr)
+		}
 		c.o.Log.Debug("a server was passed over", "hop", hop.String(), "server", t.host(), "error", err)
 	}
 	c.plans.forget(hop)
@@ -66,10 +67,14 @@ func (c *Client) dial(ctx context.Context, hop routing.Hop, patience smtpclient.
 }
 
 // together makes one failure of those of all servers: the first one, which is the best server's, with the words of the
-// others behind. Where there is no server to speak with, nothing is final.
+// others behind. Where there is no server to speak with, nothing is final, unless none of them can keep what the message
+// needs (RFC 8689 section 4.2.1).
 func together(failures []*Failure) *Failure {
 	f := *failures[0]
-	f.Scope, f.Permanent = ScopeDestination, false
+	final := !slices.ContainsFunc(failures, func(f *Failure) bool { return !f.Permanent })
+	if f.Scope, f.Permanent = ScopeDestination, final; !final {
+		f.Enhanced[0] = 4
+	}
 	if len(failures) == 1 {
 		return &f
 	}
@@ -87,42 +92,6 @@ func nameOf(t target) string {
 		return ""
 	}
 	return t.name.ASCII()
-}
-
-// open connects to one address, and does what comes before mail.
-func (c *Client) open(ctx context.Context, hop routing.Hop, t target, patience smtpclient.Timeouts) (
-	*smtpclient.Client, error,
-) {
-	o := smtpclient.Options{
-		Protocol: smtpclient.SMTP, Hostname: c.o.Hostname, Host: t.host(), Timeouts: patience, Source: c.source(t.addr),
-		TLS: smtpclient.TLSIfThere,
-		// Opportunistic: better with anybody than in the clear (RFC 7435).
-		Config: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: nameOf(t), InsecureSkipVerify: true},
-	}
-	if s := c.o.Smarthost; hop.Kind == routing.HopSmarthost && s != nil {
-		c.smarthost(&o, s)
-	}
-	smtp, err := smtpclient.Dial(ctx, "tcp", t.addr.String(), o)
-	if err != nil && o.TLS == smtpclient.TLSIfThere && errors.Is(err, smtpclient.ErrTLS) && ctx.Err() == nil {
-		c.o.Log.Info("no TLS with a server, it gets mail without", "server", t.host(), "error", err)
-		o.TLS = smtpclient.TLSNever
-		smtp, err = smtpclient.Dial(ctx, "tcp", t.addr.String(), o)
-	}
-	return smtp, err
-}
-
-// smarthost changes the options to those of the smarthost.
-func (c *Client) smarthost(o *smtpclient.Options, s *Smarthost) {
-	if s.TLS != nil {
-		o.TLS, o.Config = smtpclient.TLSRequired, s.TLS.Clone()
-		o.Config.ServerName = serverName(s.Host.Host)
-	}
-	if s.Implicit {
-		o.TLS = smtpclient.TLSImplicit
-	}
-	if s.User != "" {
-		o.Auth = &smtpclient.Auth{User: s.User, Password: s.Password}
-	}
 }
 
 // serverName is the name that a certificate has to be for; it can be an address.
@@ -193,8 +162,8 @@ type Conn struct {
 // Host names the server: "name[address]".
 func (c *Conn) Host() string { return c.smtp.Host() }
 
-// TLS describes the encryption for the log, such as "TLSv1.3"; empty: none.
-func (c *Conn) TLS() string { return c.smtp.TLS() }
+// TLS describes the encryption for the log, such as "TLSv1.3" or "TLSv1.3, verified by DANE"; empty: none.
+func (c *Conn) TLS() string { return describe(c.smtp) }
 
 // Usable tells whether another transaction can be tried on this connection.
 func (c *Conn) Usable() bool { return c.smtp.Usable() }
@@ -215,7 +184,11 @@ func (c *Conn) mta() string {
 }
 
 // failure judges an error of this connection.
-func (c *Conn) failure(err error) *Failure { return failureOf(err, c.smtp.Host(), c.mta()) }
+func (c *Conn) failure(err error) *Failure {
+	f := failureOf(err, c.smtp.Host(), c.mta())
+	f.TLS = cmp.Or(f.TLS, c.TLS())
+	return f
+}
 
 // printableReply is the server's answer to a message for the log.
 func printableReply(s string) string {

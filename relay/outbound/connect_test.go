@@ -201,7 +201,7 @@ func TestSmarthost(t *testing.T) {
 		change func(*Smarthost)
 		want   string // TLS, or the failure
 	}{
-		{"TLS and AUTH", "mx.d.test", good, nil, "TLSv1.3"},
+		{"TLS and AUTH", "mx.d.test", good, nil, "TLSv1.3, verified as configured"},
 		{"another name", "one.test", good, nil, "4.7.5 TLS handshake"},
 		{"an address", "[127.0.0.1]", good, nil, "4.7.5 TLS handshake"},
 		{"nobody we trust", "mx.d.test", good, func(s *Smarthost) { s.TLS.RootCAs = nil }, "4.7.5 TLS handshake"},

@@ -33,6 +33,7 @@ type Failure struct {
 	Code      int    // of its reply; 0: there was none
 	Enhanced  [3]int // RFC 3463; always set: the server's, or one that fits
 	Text      string // the server's words as they came, bounded; or ours
+	TLS       string // how the connection was encrypted, or whose rule for that was not met; empty: neither
 	Err       error  // the cause, for the log
 }
 
@@ -102,6 +103,8 @@ func failureOf(err error, host, mta string) *Failure {
 		f.ours([3]int{5, 6, 7}, "the message needs SMTPUTF8, which the server does not offer")
 	case errors.Is(err, smtpclient.ErrEightBit):
 		f.ours([3]int{5, 6, 3}, "the message needs 8BITMIME, which the server does not offer, and it is never altered")
+	case errors.Is(err, smtpclient.ErrRequireTLS):
+		f.ours([3]int{5, 7, 30}, "the message needs REQUIRETLS, which the server does not offer")
 	case errors.Is(err, mailbox.ErrTooBig):
 		f.ours([3]int{5, 3, 4}, "the message is bigger than the server takes")
 	case errors.Is(err, errTooLong): // another message may be smaller, or have fewer recipients

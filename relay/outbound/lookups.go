@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mxbypass/mailbox"
+	"mxbypass/relay/tlspolicy"
 	"mxbypass/routing"
 	"mxbypass/routing/mx"
 )
@@ -24,8 +25,9 @@ const (
 
 // target is one address of a server.
 type target struct {
-	name mailbox.DomainName
-	addr netip.AddrPort
+	name  mailbox.DomainName
+	addr  netip.AddrPort
+	rules *tlspolicy.Rules // never nil
 }
 
 // host names the target for people: "name[address]".
@@ -50,11 +52,16 @@ type ranked struct {
 
 // lookups are the questions to DNS for one plan.
 type lookups struct {
-	c     *Client
-	ctx   context.Context //nolint:containedctx // it lives for one plan
-	port  uint16
-	mx    bool // the hosts are somebody else's word, and can be us
-	ttl   time.Duration
+	c    *Client
+	ctx  context.Context //nolint:containedctx // it lives for one plan
+	port uint16
+	mx   bool // the hosts are somebody else's word, and can be us
+	ttl  time.Duration
+
+	domain *tlspolicy.Domain // what the hosts have in common
+	sure   bool              // nobody who could lie has named the hosts
+	signed bool              // the way to the names of the hosts is secure
+
 	asked int     // hosts
 	errs  []error // of lookups that failed
 }
@@ -65,6 +72,10 @@ func (c *Client) planMX(ctx context.Context, hop routing.Hop) plan {
 	hosts, f := l.exchangers(hop.Domain)
 	if f != nil {
 		return c.noPlan(f)
+	}
+	l.domain = c.o.Policies.Domain(ctx, hop.Domain)
+	if policy, failure, bad := l.domain.Problem(); bad && c.o.Reports != nil {
+		c.o.Reports.Record(policy, failure)
 	}
 	hosts, loop := c.withoutUs(hop.Kind, hosts)
 	var found []ranked
@@ -85,7 +96,7 @@ func (c *Client) planMX(ctx context.Context, hop routing.Hop) plan {
 	}
 	switch {
 	case len(found) > 0:
-		return l.plan(found)
+		return l.plan(l.allowed(hop, found))
 	case !loop || len(l.errs) > 0: // one that cannot be looked up now may be better than us
 		return c.noPlan(l.nothing(hop.Domain))
 	case hop.Kind == routing.HopExternal:
@@ -115,10 +126,12 @@ func (c *Client) withoutUs(kind routing.HopKind, hosts []exchanger) (others []ex
 // exchangers gives the hosts of a domain, best first, shuffled among equals.
 func (l *lookups) exchangers(d mailbox.DomainName) ([]exchanger, *Failure) {
 	if d.IsLiteral() {
+		l.sure = true
 		return []exchanger{{name: d}}, nil
 	}
 	a := l.c.o.Resolver.LookupMX(l.ctx, d)
 	l.keep(a.TTL)
+	l.sure, l.signed = a.Secure || a.Outcome == mx.NoData, a.Secure
 	switch a.Outcome {
 	case mx.Failed:
 		return nil, dnsFailure(false, [3]int{4, 4, 3}, words(a.Err), a.Err) // it names the domain
@@ -145,14 +158,18 @@ func (l *lookups) exchangers(d mailbox.DomainName) ([]exchanger, *Failure) {
 // the host is ours.
 func (l *lookups) addresses(h exchanger) (found []ranked, ours bool) {
 	l.asked++
-	addrs, alias := l.records(h.name)
+	addrs, alias, secure := l.records(h.name)
 	ours = l.mx && slices.Contains(l.c.o.Own.Hosts, alias)
+	if len(addrs) == 0 || ours {
+		return nil, ours
+	}
+	rules := l.rulesOf(h, alias.ASCII(), secure)
 	var v4, v6 []ranked
 	for _, a := range addrs {
 		a = a.Unmap()
 		own := l.mx && (slices.Contains(l.c.o.Own.Addrs, a) || a.IsLoopback() && !l.c.o.AllowLoopback)
 		ours = ours || own
-		r := ranked{target{h.name, netip.AddrPortFrom(a, l.port)}, h.preference}
+		r := ranked{target{h.name, netip.AddrPortFrom(a, l.port), rules}, h.preference}
 		switch {
 		case own, a.IsUnspecified(), a.IsMulticast(), a.IsLinkLocalUnicast(), a == broadcast:
 		case a.Is4():
@@ -165,12 +182,12 @@ func (l *lookups) addresses(h exchanger) (found []ranked, ours bool) {
 }
 
 // records looks a host up. The alias is the name at the end of its CNAMEs, zero when there are none.
-func (l *lookups) records(host mailbox.DomainName) (addrs []netip.Addr, alias mailbox.DomainName) {
+func (l *lookups) records(host mailbox.DomainName) (addrs []netip.Addr, alias mailbox.DomainName, secure bool) {
 	if host.IsLiteral() {
 		if a, err := netip.ParseAddr(inLiteral(host)); err == nil {
 			addrs = append(addrs, a)
 		}
-		return addrs, mailbox.DomainName{}
+		return addrs, mailbox.DomainName{}, false
 	}
 	a := l.c.o.Resolver.LookupAddr(l.ctx, host)
 	l.keep(a.TTL)
@@ -183,7 +200,7 @@ func (l *lookups) records(host mailbox.DomainName) (addrs []netip.Addr, alias ma
 	if a.Alias != "" {
 		alias, _ = mailbox.ParseDomainName(a.Alias) // what is no host name is none of ours
 	}
-	return a.Records, alias
+	return a.Records, alias, a.Secure
 }
 
 // inLiteral is the address in an address literal.

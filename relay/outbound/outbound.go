@@ -13,8 +13,10 @@
 //
 // # TLS
 //
-// STARTTLS is used where it is offered, without asking who the server is (RFC 7435); when the handshake fails, the same
-// server is tried once more without it. Only the smarthost can be one that has to prove its name.
+// How sure a connection has to be is the business of package tlspolicy. Where nobody says, STARTTLS is used where it is
+// offered, without asking who the server is (RFC 7435); when the handshake fails, the same server is tried once more without
+// it. A host that does not meet its rule is passed over like one that is dead, and when there is no other, mail waits.
+// Connections are kept by hop and need: what a message with REQUIRETLS goes by is opened for such mail.
 //
 // # What went wrong
 //
@@ -37,6 +39,8 @@ import (
 
 	"mxbypass/mailbox"
 	"mxbypass/mailbox/smtpclient"
+	"mxbypass/relay/tlspolicy"
+	"mxbypass/relay/tlsrpt"
 	"mxbypass/routing"
 	"mxbypass/routing/mx"
 )
@@ -54,9 +58,11 @@ type Smarthost struct {
 type Options struct {
 	Hostname  mailbox.DomainName // EHLO
 	Resolver  mx.Resolver
-	Own       mx.Own       // who we are, to see loops
-	Smarthost *Smarthost   // nil: there is none
-	Sources   []netip.Addr // local addresses to connect from, one per family at most; empty: the system's choice
+	Own       mx.Own            // who we are, to see loops
+	Smarthost *Smarthost        // nil: there is none
+	Policies  *tlspolicy.Finder // of TLS; nil: there are none, and TLS is opportunistic
+	Reports   tlsrpt.Recorder   // of TLS; nil: none
+	Sources   []netip.Addr      // local addresses to connect from, one per family at most; empty: the system's choice
 	Timeouts  smtpclient.Timeouts
 	IdleLimit time.Duration // how long an unused connection is kept; default 5 s
 	MaxIdle   int           // unused connections in all; default 100
@@ -122,6 +128,9 @@ func New(o Options) (*Client, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Policies == nil {
+		o.Policies = tlspolicy.New(tlspolicy.Options{})
 	}
 	c := &Client{
 		o:       o,

@@ -26,6 +26,7 @@ type plan struct {
 
 // plan finds out where a hop leads, or remembers. However many want to know, one at a time asks DNS.
 func (c *Client) plan(ctx context.Context, hop routing.Hop) ([]target, *Failure) {
+	hop.Need = routing.NeedPolicy // the rules of a target are for all needs
 	for {
 		p, running, known := c.plans.begin(hop)
 		switch {
@@ -75,7 +76,7 @@ func (c *Client) noPlan(f *Failure) plan { return plan{failure: f, until: c.o.No
 
 // planServer is the plan of a server that the operator names. What is wrong with it he will mend: no mail is lost by it.
 func (c *Client) planServer(ctx context.Context, s mailbox.NextHop) plan {
-	l := &lookups{c: c, ctx: ctx, port: s.Port, ttl: maxPlan}
+	l := &lookups{c: c, ctx: ctx, port: s.Port, ttl: maxPlan, domain: c.o.Policies.Server(s.Host), sure: true, signed: true}
 	found, _ := l.addresses(exchanger{name: s.Host})
 	if len(found) > 0 {
 		return l.plan(found)
@@ -125,6 +126,7 @@ func (p *plans) end(hop routing.Hop, fresh plan, useful bool) {
 
 // forget has a hop looked up again: none of its servers could be reached.
 func (p *plans) forget(hop routing.Hop) {
+	hop.Need = routing.NeedPolicy
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.kept, hop)

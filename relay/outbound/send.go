@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"mxbypass/mailbox/smtpclient"
+	"mxbypass/routing"
 )
 
 // maxTransaction bounds one transaction, whatever its steps may take by themselves: many recipients, each of them slow.
@@ -52,6 +53,7 @@ func (c *Conn) Send(ctx context.Context, m Mail) []Result {
 // begin gives the server the envelope. A connection may have been closed after an earlier transaction without our knowing,
 // or just now because the server wants only so many: then all can be said again on a new one.
 func (c *Conn) begin(ctx context.Context, m Mail) (*smtpclient.Transaction, error) {
+	m.RequireTLS = c.requires(m)
 	tx, err := c.smtp.Begin(ctx, m)
 	used := c.used
 	c.used = true
@@ -64,7 +66,14 @@ func (c *Conn) begin(ctx context.Context, m Mail) (*smtpclient.Transaction, erro
 		return nil, f
 	}
 	c.smtp = fresh
+	m.RequireTLS = c.requires(m)
 	return c.smtp.Begin(ctx, m)
+}
+
+// requires tells whether the message is given on with REQUIRETLS. One for which the hop is not one that keeps it is a
+// report: it says so where that can be, and arrives where it cannot (RFC 8689 section 5).
+func (c *Conn) requires(m Mail) bool {
+	return m.Message.RequireTLS && (c.hop.Need == routing.NeedTLS || sure(c.smtp) && c.smtp.KeepsTLS())
 }
 
 // stale tells whether a transaction failed because its connection had ended. A server that is only slow with the envelope

@@ -152,10 +152,6 @@ func (f *Finder) wished(d *Domain, h Host, byDANE *Rule, w *Wish) Rule {
 	case w.Level == Verify:
 		r.Names = certificateNames(d, h, w)
 	}
-	if r.Source != Destination && r.Refused == "" {
-		return r
-	}
-	r.Source = Destination
 	return r
 }
 
