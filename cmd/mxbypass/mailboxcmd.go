@@ -154,7 +154,7 @@ type entryObject struct {
 	Disabled bool     `json:"disabled"`
 	AliasTo  []string `json:"alias_to,omitempty"`
 	Copies   []string `json:"copies,omitempty"`
-	Password bool     `json:"password"` // there is one
+	Password bool     `json:"password,omitempty"` // there is one
 }
 
 func newEntryObject(e mailbox.Entry) entryObject {
