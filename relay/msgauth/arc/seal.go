@@ -40,46 +40,59 @@ func Seal(h *header.Header, in SealInput) ([]byte, error) {
 	case in.Chain.Status != Pass:
 		all.sets = nil // a seal on a broken chain covers its own set only (RFC 8617 section 5.1.2)
 	}
-	payload := strings.Trim(in.Results, " \t\r\n")
-	if plain := strings.NewReplacer("\r\n ", " ", "\r\n\t", " ").Replace(payload); strings.ContainsAny(plain, "\r\n") {
-		return nil, errors.New("ARC: the results do not make one field")
-	}
-	i := strconv.Itoa(instance)
-	next := set{results: header.NewField(ResultsField, "i="+i+"; "+payload)}
-
-	algorithm, t := signature.Algorithm(in.Key), strconv.FormatInt(in.Time.Unix(), 10)
-	body, err := signature.BodyHash(h.Body(), signature.Relaxed)
+	results, err := resultsField(in.Results, instance)
 	if err != nil {
+		return nil, err
+	}
+	next := set{results: results}
+	if next.signature, err = sign(h, in, instance); err != nil {
 		return nil, fmt.Errorf("ARC: %w", err)
 	}
-	draft := signature.NewDraft(SignatureField, []signature.Tag{
-		{Name: "i", Value: i},
-		{Name: "a", Value: algorithm},
-		{Name: "c", Value: "relaxed/relaxed"},
-		{Name: "d", Value: in.Domain},
-		{Name: "s", Value: in.Selector},
-		{Name: "t", Value: t},
-		{Name: "h", Value: strings.Join(in.Fields, ":")},
-		{Name: "bh", Value: body},
-	})
-	raw, err := draft.SignMessage(in.Key, signature.NewFields(h.Fields), in.Fields)
-	if err != nil {
-		return nil, fmt.Errorf("ARC: %w", err)
-	}
-	next.signature = header.Field{Name: SignatureField, Raw: raw}
-
-	status := in.Chain.Status
-	draft = signature.NewDraft(SealField, []signature.Tag{
-		{Name: "i", Value: i},
-		{Name: "a", Value: algorithm},
-		{Name: "cv", Value: string(status)},
-		{Name: "d", Value: in.Domain},
-		{Name: "s", Value: in.Selector},
-		{Name: "t", Value: t},
-	})
-	raw, err = draft.Sign(in.Key, sealed(append(slices.Clip(all.sets), next)))
+	raw, err := seal(in, instance, append(slices.Clip(all.sets), next))
 	if err != nil {
 		return nil, fmt.Errorf("ARC: %w", err)
 	}
 	return bytes.Join([][]byte{raw, next.signature.Raw, next.results.Raw}, nil), nil
+}
+
+// resultsField makes ARC-Authentication-Results.
+func resultsField(payload string, instance int) (header.Field, error) {
+	payload = strings.Trim(payload, " \t\r\n")
+	if plain := strings.NewReplacer("\r\n ", " ", "\r\n\t", " ").Replace(payload); strings.ContainsAny(plain, "\r\n") {
+		return header.Field{}, errors.New("ARC: the results do not make one field")
+	}
+	return header.NewField(ResultsField, fmt.Sprintf("i=%d; %s", instance, payload)), nil
+}
+
+// sign makes ARC-Message-Signature.
+func sign(h *header.Header, in SealInput, instance int) (header.Field, error) {
+	body, err := signature.BodyHash(h.Body(), signature.Relaxed)
+	if err != nil {
+		return header.Field{}, err
+	}
+	draft := signature.NewDraft(SignatureField, []signature.Tag{
+		{Name: "i", Value: strconv.Itoa(instance)},
+		{Name: "a", Value: signature.Algorithm(in.Key)},
+		{Name: "c", Value: "relaxed/relaxed"},
+		{Name: "d", Value: in.Domain},
+		{Name: "s", Value: in.Selector},
+		{Name: "t", Value: strconv.FormatInt(in.Time.Unix(), 10)},
+		{Name: "h", Value: strings.Join(in.Fields, ":")},
+		{Name: "bh", Value: body},
+	})
+	raw, err := draft.SignMessage(in.Key, signature.NewFields(h.Fields), in.Fields)
+	return header.Field{Name: SignatureField, Raw: raw}, err
+}
+
+// seal makes ARC-Seal: over those sets, the last of which is new and has none yet.
+func seal(in SealInput, instance int, sets []set) ([]byte, error) {
+	draft := signature.NewDraft(SealField, []signature.Tag{
+		{Name: "i", Value: strconv.Itoa(instance)},
+		{Name: "a", Value: signature.Algorithm(in.Key)},
+		{Name: "cv", Value: string(in.Chain.Status)},
+		{Name: "d", Value: in.Domain},
+		{Name: "s", Value: in.Selector},
+		{Name: "t", Value: strconv.FormatInt(in.Time.Unix(), 10)},
+	})
+	return draft.Sign(in.Key, sealed(sets))
 }

@@ -100,7 +100,11 @@ func (b *Body) run(p []byte) int {
 		return len(p)
 	}
 	for i, c := range p {
-		if c == ' ' || c == '\t' || c == '\r' {
+		switch {
+		case c > ' ':
+		case c == ' ' && i > 0 && i+1 < len(p) && p[i+1] > ' ':
+			// One space between words is what any number of them becomes.
+		case c == ' ' || c == '\t' || c == '\r':
 			return i
 		}
 	}
