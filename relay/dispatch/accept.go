@@ -37,7 +37,7 @@ var errNoTargets = errors.New("dispatch: a message for nobody")
 func (d *Dispatcher) Accept(ctx context.Context, m *mailbox.Message, to []Target) error {
 	env, release := d.environment()
 	defer release()
-	recipients := envelope{env, m, time.Now()}.recipients(ctx, to)
+	recipients := envelope{env, m, time.Now(), need(m)}.recipients(ctx, to)
 	if len(recipients) == 0 {
 		return errNoTargets
 	}
@@ -80,7 +80,7 @@ func (d *Dispatcher) Delivered(ctx context.Context, m *mailbox.Message, to []mai
 	env, release := d.environment()
 	defer release()
 	entry, err := d.report(ctx, env, dsn.Original{ID: m.ID, Arrived: now, Reverse: m.Reverse, EnvelopeID: m.EnvelopeID,
-		Return: m.Return, UTF8Header: m.UTF8, Content: m.Content}, told)
+		Return: m.Return, UTF8Header: m.UTF8, Content: m.Content}, m.RequireTLS, told)
 	if err == nil {
 		_, err = d.queue.Put(ctx, entry, false)
 	}
@@ -94,9 +94,10 @@ func (d *Dispatcher) Delivered(ctx context.Context, m *mailbox.Message, to []mai
 
 // envelope makes the recipients of a message.
 type envelope struct {
-	env *Environment
-	m   *mailbox.Message
-	now time.Time
+	env  *Environment
+	m    *mailbox.Message
+	now  time.Time
+	need routing.Need
 }
 
 // recipients gives what is queued for the targets, each address of a destination once.
@@ -139,7 +140,9 @@ func (e envelope) here(r mailbox.Recipient) queue.Recipient {
 }
 
 func (e envelope) elsewhere(ctx context.Context, o routing.Outbound) queue.Recipient {
-	r := queue.Recipient{Destination: o.Hop.String(), To: o.To, Purpose: string(o.Purpose), Reverse: e.m.Reverse,
+	hop := o.Hop
+	hop.Need = e.need
+	r := queue.Recipient{Destination: hop.String(), To: o.To, Purpose: string(o.Purpose), Reverse: e.m.Reverse,
 		Original: o.Original, Report: o.Report}
 	switch o.Purpose {
 	case routing.Redirected:

@@ -57,7 +57,7 @@ func rebuilt(g *group, q backlog) *mailbox.Message {
 	first := g.items[0]
 	h := first.Message
 	return &mailbox.Message{ID: h.ID, Reverse: first.Reverse, UTF8: h.UTF8, Trace: h.Trace, Content: g.content(q)(h),
-		Return: h.Return, EnvelopeID: h.EnvelopeID}
+		RequireTLS: h.RequireTLS, Return: h.Return, EnvelopeID: h.EnvelopeID}
 }
 
 // store gives the group to a store.
@@ -140,7 +140,8 @@ func sameError(n int, err error) []error {
 
 // attemptOf gives what is kept of a failure.
 func attemptOf(f *outbound.Failure) *queue.Attempt {
-	return &queue.Attempt{Time: time.Now(), Host: f.Host, Command: f.Command, Code: f.Code, Enhanced: f.Enhanced, Text: f.Text}
+	return &queue.Attempt{Time: time.Now(), Host: f.Host, Command: f.Command, Code: f.Code, Enhanced: f.Enhanced, Text: f.Text,
+		TLS: f.TLS}
 }
 
 // stopped is the attempt that the end of our process broke off, or did not begin.

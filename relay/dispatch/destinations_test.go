@@ -19,7 +19,7 @@ import (
 func (w *world) fill(n int, domain string) {
 	for i := range n {
 		m := message("me@local.test")
-		e := envelope{&w.env, m, time.Now()}
+		e := envelope{&w.env, m, time.Now(), 0}
 		to := []Target{elsewhere(fmt.Sprintf("u%d@%s", i, domain), 0)}
 		if _, err := w.queue.Put(context.Background(), queue.Entry{Message: m, Recipients: e.recipients(context.Background(), to)}, false); err != nil {
 			w.t.Fatal(err)

@@ -144,7 +144,7 @@ func TestDamagedContent(t *testing.T) {
 		w.fill(3, "remote.test")
 		w.queue.damaged[2] = true
 		m := message("me@local.test")
-		to := envelope{&w.env, m, time.Now()}.recipients(context.Background(), []Target{inBox("cloud", "a@local.test", 0)})
+		to := envelope{&w.env, m, time.Now(), 0}.recipients(context.Background(), []Target{inBox("cloud", "a@local.test", 0)})
 		if _, err := w.queue.Put(context.Background(), queue.Entry{Message: m, Recipients: to}, false); err != nil {
 			t.Fatal(err)
 		}

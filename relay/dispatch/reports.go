@@ -75,7 +75,7 @@ func (d *Dispatcher) reportOn(ctx context.Context, env *Environment, cs []*decis
 		if item.Purpose == purposeLast {
 			return drop("the postmaster cannot have it either: " + words(cs[0].attempt))
 		}
-		m := &mailbox.Message{ID: d.ids.Next(), UTF8: h.UTF8, Trace: h.Trace, Content: content}
+		m := &mailbox.Message{ID: d.ids.Next(), UTF8: h.UTF8, Trace: h.Trace, Content: content, RequireTLS: h.RequireTLS}
 		return d.lastResort(ctx, env, m, h.ID, "a report cannot be delivered: "+words(cs[0].attempt), drop)
 	}
 	original := dsn.Original{ID: h.ID, Arrived: h.Created, Reverse: h.Reverse, EnvelopeID: h.EnvelopeID, Return: h.Return,
@@ -84,7 +84,7 @@ func (d *Dispatcher) reportOn(ctx context.Context, env *Environment, cs []*decis
 	for i, c := range cs {
 		told[i] = c.told()
 	}
-	entry, err := d.report(ctx, env, original, told)
+	entry, err := d.report(ctx, env, original, h.RequireTLS, told)
 	switch {
 	case err == nil:
 		return entry, func() { d.log.Notified(entry.Message.ID, h.ID, h.Reverse, string(action), len(cs)) }, nil
@@ -117,10 +117,14 @@ func (d *Dispatcher) lastResort(ctx context.Context, env *Environment, m *mailbo
 }
 
 // report composes a report and finds the way to the sender of the original message. The error wraps errNowhere when there
-// is none; the entry has its message then.
-func (d *Dispatcher) report(ctx context.Context, env *Environment, original dsn.Original, told []dsn.Recipient) (
-	queue.Entry, error,
-) {
+// is none; the entry has its message then. A report on a message that must stay under TLS must do so, too, where it can,
+// and does not bring it back (RFC 8689 section 5).
+func (d *Dispatcher) report(ctx context.Context, env *Environment, original dsn.Original, requireTLS bool,
+	told []dsn.Recipient,
+) (queue.Entry, error) {
+	if requireTLS {
+		original.Return = mailbox.ReturnHeaders
+	}
 	to := mailbox.Path{Address: original.Reverse, Written: original.Reverse.Wire()}
 	recipients, way := place(ctx, env, &mailbox.Message{}, to)
 	if way != nil && !errors.Is(way, errNowhere) {
@@ -131,6 +135,7 @@ func (d *Dispatcher) report(ctx context.Context, env *Environment, original dsn.
 	if err != nil {
 		return queue.Entry{}, fmt.Errorf("report on %s: %w", original.ID, err)
 	}
+	m.RequireTLS = requireTLS
 	return queue.Entry{Message: m, Recipients: recipients}, way
 }
 
@@ -139,7 +144,7 @@ func (d *Dispatcher) report(ctx context.Context, env *Environment, original dsn.
 func place(ctx context.Context, env *Environment, m *mailbox.Message, to mailbox.Path) ([]queue.Recipient, error) {
 	route := env.Route(ctx, to, routing.Client{Trusted: true, NullSender: true})
 	if route.Action != routing.Refuse && route.Action != routing.Defer {
-		recipients := envelope{env, m, time.Now()}.recipients(ctx, route.Targets(mailbox.Report{}))
+		recipients := envelope{env, m, time.Now(), need(m)}.recipients(ctx, route.Targets(mailbox.Report{}))
 		if len(recipients) > 0 {
 			return recipients, nil
 		}

@@ -133,7 +133,7 @@ const (
 		WHERE message = ? AND n = ? AND lease = ?`
 	asideItem = `UPDATE recipient SET lease = 0, state = 2 WHERE message = ? AND n = ? AND lease = ?`
 	noteItem  = `UPDATE recipient SET last_time = ?, last_host = ?, last_command = ?, last_code = ?, last_enhanced = ?,
-		last_text = ? WHERE message = ? AND n = ?`
+		last_text = ?, last_tls = ? WHERE message = ? AND n = ?`
 	deleteMessage = `DELETE FROM message WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM recipient WHERE message = ?1)`
 	deleteChunk   = "DELETE FROM chunk WHERE id = ?"
 	deleteChunks  = "DELETE FROM chunk WHERE id BETWEEN ? AND ?"
@@ -254,9 +254,10 @@ func (t *tx) removeMessage(row, size int64) error {
 
 const (
 	postponePlace = `UPDATE destination SET failures = failures + 1, due = ?1, until = ?1, last_time = ?2, last_host = ?3,
-		last_command = ?4, last_code = ?5, last_enhanced = ?6, last_text = ?7 WHERE id = ?8`
+		last_command = ?4, last_code = ?5, last_enhanced = ?6, last_text = ?7, last_tls = ?8
+		WHERE id = ?9`
 	revivePlace = `UPDATE destination SET failures = 0, until = 0, last_time = NULL, last_host = NULL, last_command = NULL,
-		last_code = NULL, last_enhanced = NULL, last_text = NULL WHERE id = ?`
+		last_code = NULL, last_enhanced = NULL, last_text = NULL, last_tls = NULL WHERE id = ?`
 )
 
 // Postpone writes that a destination as a whole failed, and when it is tried next: whatever is put or comes back

@@ -40,6 +40,7 @@ type Header struct {
 	UTF8       bool // the client asked for SMTPUTF8
 	UTF8Header bool // the header is not ASCII: it can only travel with SMTPUTF8
 	EightBit   bool // the content is not ASCII: it can only travel with 8BITMIME
+	RequireTLS bool // it stays under TLS with servers that are known for sure (RFC 8689)
 	Return     mailbox.Return
 	EnvelopeID string
 	Size       int64
@@ -73,6 +74,7 @@ type Attempt struct {
 	Code     int    // of the reply; 0: there was none
 	Enhanced [3]int // RFC 3463; always set
 	Text     string // as it came, bounded: escape before showing
+	TLS      string // how the connection was encrypted, or whose rule for that was not met; empty: neither
 }
 
 // OutcomeKind is what became of an item.

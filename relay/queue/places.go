@@ -39,7 +39,7 @@ func (p places) forgetID(id int64) {
 
 const (
 	destinationColumns = `id, name, due, until, failures, last_time, last_host, last_command, last_code, last_enhanced,
-		last_text`
+		last_text, last_tls`
 	selectPlace = "SELECT " + destinationColumns + " FROM destination WHERE name = ?"
 	insertPlace = "INSERT INTO destination (name, due, until, failures) VALUES (?, ?, 0, 0)"
 	hastenPlace = `UPDATE destination SET due = max(until, ?2) WHERE id = ?1 AND due > max(until, ?2)`

@@ -77,7 +77,7 @@ func (q *Queue) parcel(ctx context.Context, e Entry) (*parcel, error) {
 	own := ascii(m.Trace)
 	p.header = Header{Row: p.header.Row, ID: m.ID, Created: fromMicros(micros(q.now())), Reverse: m.Reverse, UTF8: m.UTF8,
 		UTF8Header: s.utf8Header || !own, EightBit: s.eightBit || !own, Return: m.Return, EnvelopeID: m.EnvelopeID,
-		Size: s.size, Trace: m.Trace}
+		Size: s.size, Trace: m.Trace, RequireTLS: m.RequireTLS}
 	return p, nil
 }
 
@@ -169,7 +169,7 @@ func (h *Header) flags() (flags int64) {
 	for _, f := range []struct {
 		set bool
 		bit int64
-	}{{h.UTF8, flagUTF8}, {h.UTF8Header, flagUTF8Header}, {h.EightBit, flagEightBit}} {
+	}{{h.UTF8, flagUTF8}, {h.UTF8Header, flagUTF8Header}, {h.EightBit, flagEightBit}, {h.RequireTLS, flagRequireTLS}} {
 		if f.set {
 			flags |= f.bit
 		}

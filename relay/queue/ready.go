@@ -97,7 +97,7 @@ func (q *Queue) NextDue(ctx context.Context) (time.Time, bool, error) {
 
 const (
 	itemColumns = recipientColumns + ", " + headerColumns + `, d.id, d.name, d.due, d.until, d.failures, d.last_time,
-		d.last_host, d.last_command, d.last_code, d.last_enhanced, d.last_text`
+		d.last_host, d.last_command, d.last_code, d.last_enhanced, d.last_text, d.last_tls`
 	fromItems = ` FROM recipient r LEFT JOIN message m ON m.id = r.message LEFT JOIN destination d ON d.id = r.destination `
 
 	whereReady = `WHERE r.destination = ? AND r.state = 0 AND r.lease = 0 AND r.due <= ?

@@ -37,7 +37,7 @@ const (
 	headerColumns    = "m.id, m.name, m.created, m.reverse, m.flags, m.size, m.ret, m.envid, m.received"
 	recipientColumns = `r.message, r.n, r.state, r.lease, r.doubt, r.attempts, r.due, r.notice, r.expires, r.notify, r.address,
 	r.purpose, r.mailbox, r.tag, r.reverse, r.mark, r.original, r.orcpt, r.last_time, r.last_host, r.last_command,
-	r.last_code, r.last_enhanced, r.last_text`
+	r.last_code, r.last_enhanced, r.last_text, r.last_tls`
 )
 
 // record reads the columns of a row one after the other. What is not what it should be is kept as the first error, and
@@ -123,6 +123,7 @@ func (r *record) header() *Header {
 		Reverse: r.address("its sender")}
 	flags := r.integer("what it needs")
 	h.UTF8, h.UTF8Header, h.EightBit = flags&flagUTF8 != 0, flags&flagUTF8Header != 0, flags&flagEightBit != 0
+	h.RequireTLS = flags&flagRequireTLS != 0
 	h.Size = r.integer("its size")
 	h.Return = mailbox.Return(r.text("RET"))
 	h.EnvelopeID = r.text("ENVID")
@@ -137,10 +138,10 @@ func (r *record) header() *Header {
 	return h
 }
 
-// attempt reads the six columns of a failure; nil: there is none.
+// attempt reads the seven columns of a failure; nil: there is none.
 func (r *record) attempt() *Attempt {
 	if r.at < len(r.values) && r.values[r.at] == nil {
-		r.at += 6
+		r.at += failureColumns
 		return nil
 	}
 	a := &Attempt{Time: r.time("the time of the failure"), Host: r.text("the host"), Command: r.text("the command")}
@@ -148,6 +149,7 @@ func (r *record) attempt() *Attempt {
 	enhanced := r.integer("the enhanced code")
 	a.Enhanced = [3]int{int(enhanced / 1e6), int(enhanced / 1e3 % 1e3), int(enhanced % 1e3)}
 	a.Text = r.text("the failure")
+	a.TLS = r.text("its TLS")
 	return a
 }
 
@@ -198,17 +200,21 @@ func (r *record) destination() (*Destination, int64) {
 	return d, until
 }
 
-// maxFailure bounds the text of a failure.
-const maxFailure = 2 << 10
+const (
+	// maxFailure bounds the text of a failure.
+	maxFailure = 2 << 10
+	// failureColumns is how many columns a failure has.
+	failureColumns = 7
+)
 
-// failure gives the six columns of a failure.
+// failure gives the columns of a failure.
 func failure(a *Attempt) []any {
 	if a == nil {
-		return []any{nil, nil, nil, nil, nil, nil}
+		return make([]any, failureColumns)
 	}
 	e := a.Enhanced
 	return []any{max(micros(a.Time), 1), some(plain(a.Host, 512)), some(plain(a.Command, 64)), int64(a.Code),
-		int64(e[0])*1e6 + int64(e[1])*1e3 + int64(e[2]), plain(a.Text, maxFailure)}
+		int64(e[0])*1e6 + int64(e[1])*1e3 + int64(e[2]), plain(a.Text, maxFailure), some(plain(a.TLS, 256))}
 }
 
 // plain bounds a text that came from elsewhere, and makes it one that every database keeps: UTF-8 without NUL.

@@ -93,9 +93,16 @@ CREATE INDEX destination_due ON destination (due);
 INSERT INTO queue_state VALUES (0, 0, 1);
 `
 
+// schema2: how the connection of a failure was encrypted. An older mxbypass does not know flagRequireTLS either, and must
+// not send such mail.
+const schema2 = `
+ALTER TABLE recipient ADD COLUMN last_tls TEXT;
+ALTER TABLE destination ADD COLUMN last_tls TEXT;
+`
+
 // migrations bring a database from one version to the next; the first makes it. A migration that was released never
 // changes.
-func migrations() []string { return []string{schema1} }
+func migrations() []string { return []string{schema1, schema2} }
 
 // The values of recipient.state. Who works on an item is told by its lease.
 const (
@@ -109,6 +116,7 @@ const (
 	flagUTF8 int64 = 1 << iota
 	flagUTF8Header
 	flagEightBit
+	flagRequireTLS
 )
 
 const (
