@@ -16,6 +16,7 @@ type queuedObject struct {
 	Sender     string            `json:"sender"` // "<>": none
 	SMTPUTF8   bool              `json:"smtputf8,omitempty"`
 	EightBit   bool              `json:"eight_bit,omitempty"`
+	RequireTLS bool              `json:"requiretls,omitempty"`
 	EnvelopeID string            `json:"envid,omitempty"`
 	Return     mailbox.Return    `json:"ret,omitempty"`
 	Recipients []recipientObject `json:"recipients"`
@@ -49,12 +50,13 @@ type failureObject struct {
 	Code     int       `json:"code,omitempty"` // of the reply
 	Enhanced string    `json:"enhanced"`
 	Text     string    `json:"text"`
+	TLS      string    `json:"tls,omitempty"` // how it was encrypted, or whose rule for that was not met
 }
 
 func newQueuedObject(m queuedMessage) queuedObject {
 	o := queuedObject{
 		ID: mailbox.Printable(m.ID), Queued: utc(m.Created), Size: m.Size, Sender: senderText(m.Reverse), SMTPUTF8: m.UTF8,
-		EightBit: m.EightBit, EnvelopeID: m.EnvelopeID, Return: m.Return,
+		EightBit: m.EightBit, RequireTLS: m.RequireTLS, EnvelopeID: m.EnvelopeID, Return: m.Return,
 	}
 	for _, r := range m.Recipients {
 		o.Recipients = append(o.Recipients, newRecipientObject(m, r))
@@ -91,7 +93,7 @@ func newFailureObject(f *queue.Attempt) *failureObject {
 	}
 	return &failureObject{
 		Time: f.Time.UTC(), Host: mailbox.Printable(f.Host), Command: mailbox.Printable(f.Command), Code: f.Code,
-		Enhanced: enhancedCode(f.Enhanced), Text: strings.Join(lines, "\n"),
+		Enhanced: enhancedCode(f.Enhanced), Text: strings.Join(lines, "\n"), TLS: oneLine(f.TLS),
 	}
 }
 

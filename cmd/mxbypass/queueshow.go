@@ -88,6 +88,9 @@ func shownMessage(m queuedMessage, now time.Time) string {
 	if m.UTF8 || m.UTF8Header {
 		needs = append(needs, "SMTPUTF8")
 	}
+	if m.RequireTLS {
+		needs = append(needs, "REQUIRETLS")
+	}
 	f.add("needs", strings.Join(needs, ", "))
 	f.add("ENVID", mailbox.Printable(m.EnvelopeID))
 	f.add("RET", mailbox.Printable(string(m.Return)))
@@ -135,9 +138,11 @@ func (f *fields) recipient(m queuedMessage, r queue.Listed, now time.Time) {
 	f.add("expires", localTime(r.Expires))
 	if own := r.Last; own != nil {
 		f.add("failure", localTime(own.Time)+", "+failureWords(own))
+		f.add("tls", oneLine(own.TLS))
 	}
 	if common := r.Destination.Last; common != nil {
 		f.add("down", fmt.Sprintf("%s of the whole destination in a row, the last one %s, %s",
 			count(int64(r.Destination.Failures), "failure"), localTime(common.Time), failureWords(common)))
+		f.add("tls", oneLine(common.TLS))
 	}
 }

@@ -198,6 +198,9 @@ func (d *Dispatcher) giveBack(groups []*group, a *queue.Attempt) {
 // tellOf logs what became of an item.
 func (d *Dispatcher) tellOf(c *decision, now time.Time) {
 	p := parcel(c.item, now)
+	if c.attempt != nil {
+		p.TLS = c.attempt.TLS
+	}
 	switch c.outcome.Kind {
 	case queue.Gone:
 		switch {

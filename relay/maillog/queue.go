@@ -16,6 +16,7 @@ type Parcel struct {
 	Purpose     string        // why it is there
 	Delay       time.Duration // since it was queued
 	Attempts    int
+	TLS         string // of an attempt that failed: how it was encrypted, or whose rule for that was not met; empty: neither
 }
 
 // Sending is how a parcel was given away.
@@ -85,10 +86,10 @@ func (l *Log) DestinationUp(destination string) {
 }
 
 func (l *Log) parcel(msg string, p Parcel, more ...slog.Attr) {
-	a := append(make([]slog.Attr, 0, 12), slog.String("id", p.ID), slog.String("from", clip(p.From.String())),
+	a := append(make([]slog.Attr, 0, 13), slog.String("id", p.ID), slog.String("from", clip(p.From.String())),
 		slog.String("to", clip(p.To.String())), slog.String("destination", clip(p.Destination)), optional("purpose", p.Purpose))
 	a = append(a, more...)
-	a = append(a, slog.Int("attempts", p.Attempts), slog.Float64("delay", float64(p.Delay.Milliseconds())/1e3))
+	a = append(a, optional("tls", p.TLS), slog.Int("attempts", p.Attempts), slog.Float64("delay", float64(p.Delay.Milliseconds())/1e3))
 	l.event(slog.LevelInfo, msg, a...)
 }
 
