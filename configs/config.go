@@ -94,6 +94,7 @@ type DNS struct {
 	Timeout      Duration         `toml:"timeout"`       // of a whole lookup, over all servers
 	CacheEntries int              `toml:"cache_entries"` // domains whose answers are kept
 	Stale        Duration         `toml:"stale"`         // past the TTL of an answer, while no server answers
+	Validating   bool             `toml:"validating"`    // the servers validate, and nobody can come between: DANE
 }
 
 // Clients says whom we trust.

@@ -154,7 +154,7 @@ func TestReference(t *testing.T) {
 	for i, s := range c.Sites {
 		wantDefaults(t, element("site", i), &s, &Site{})
 	}
-	c.Listeners, c.Gateways, c.Sites, c.Certificates = nil, nil, nil, nil
+	c.Listeners, c.Gateways, c.Sites, c.Certificates, c.Destinations = nil, nil, nil, nil, nil
 	if diff := cmp.Diff(want, *c, sameValues...); diff != "" {
 		t.Errorf("the reference shows other defaults, -default +reference:\n%s", diff)
 	}
