@@ -97,7 +97,7 @@ func parseArgon(hash string) (verifier, error) {
 	var err, wrong error
 	a.salt, err = base64.RawStdEncoding.Strict().DecodeString(fields[4])
 	a.key, wrong = base64.RawStdEncoding.Strict().DecodeString(fields[5])
-	if err != nil || wrong != nil || len(a.salt) < minSalt || len(a.salt) > maxSalt || len(a.key) < minKey ||
+	if err != nil || wrong != nil || a.String() != hash || len(a.salt) < minSalt || len(a.salt) > maxSalt || len(a.key) < minKey ||
 		len(a.key) > maxKey {
 		return nil, fmt.Errorf("%w: salt or key of the argon2id are damaged", ErrHash)
 	}

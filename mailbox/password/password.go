@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/text/secure/precis"
 )
@@ -88,7 +89,7 @@ func prepare(password string) ([]byte, error) {
 	}
 	p, err := precis.OpaqueString.Bytes([]byte(password))
 	switch {
-	case err != nil:
+	case err != nil || !utf8.ValidString(password):
 		return nil, fmt.Errorf("%w: characters that cannot be typed, or no valid UTF-8", ErrPassword)
 	case len(p) == 0 || len(p) > MaxLength:
 		return nil, fmt.Errorf("%w: longer than %d octets", ErrPassword, MaxLength)
