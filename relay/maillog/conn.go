@@ -25,6 +25,9 @@ type Conn struct {
 	start time.Time
 	quiet bool // a flood of connections: this one speaks only of messages
 
+	// Of the connection as it is now. They are set and read by the goroutine that has the dialogue.
+	tls, login string
+
 	messages   atomic.Int64
 	refused    atomic.Int64
 	logins     atomic.Int64 // that failed
@@ -78,7 +81,8 @@ func (c *Conn) Received(m *mailbox.Message, recipients int, d time.Duration) {
 	c.messages.Add(1)
 	c.routes.Store(routedPerConn)
 	c.event(slog.LevelInfo, "received", slog.String("id", m.ID), slog.String("from", clip(m.Reverse.String())),
-		slog.Int64("size", m.Content.Size()), slog.Int("recipients", recipients), took(d))
+		slog.Int64("size", m.Content.Size()), slog.Int("recipients", recipients), optional("tls", c.tls),
+		optional("login", c.login), took(d))
 }
 
 // Delivered: the message is in the mailboxes of this route, on disk; duration since the end of data.

@@ -10,7 +10,7 @@
 //	logged in      info   conn login
 //	login failed   info   conn login reply error
 //	routed         info   conn id from to action site gateway mx provider why
-//	received       info   conn id from size recipients duration
+//	received       info   conn id from size recipients (tls login) duration
 //	judged         info   conn id why
 //	discarded      info   conn id to
 //	delivered      info   conn id to mailbox site gateway provider duration

@@ -13,6 +13,7 @@ const loginsPerConn = 20
 
 // Secured: the connection is encrypted. certificate names that of a client which is trusted by it; empty: none.
 func (c *Conn) Secured(version, cipher, certificate string) {
+	c.tls = version
 	if certificate == "" && (c.quiet || !c.enabled(slog.LevelDebug)) {
 		return
 	}
@@ -32,6 +33,7 @@ func (c *Conn) Insecure(err error) {
 
 // LoggedIn: the client has proved to be this mailbox.
 func (c *Conn) LoggedIn(mailbox string) {
+	c.login = mailbox
 	c.event(slog.LevelInfo, "logged in", slog.String("login", clip(mailbox)))
 }
 
