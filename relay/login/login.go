@@ -190,6 +190,14 @@ func parseName(name string) (mailbox.Address, error) {
 	return mailbox.ParseAddress(name)
 }
 
+// Key is what failures of a login are counted under: one for all spellings of a name, printable, of at most 512 octets.
+func Key(name string) string {
+	if a, err := parseName(name); err == nil {
+		return a.Fold().String()
+	}
+	return mailbox.Printable(strings.ToValidUTF8(name[:min(len(name), maxName/3)], ""))
+}
+
 func usable(secret string) error {
 	if err := password.Usable(secret); err != nil {
 		return fmt.Errorf("%w: %w", ErrWrong, err)
