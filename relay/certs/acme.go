@@ -165,18 +165,17 @@ func (a *authority) round(ctx context.Context, name string) (found *tls.Certific
 }
 
 // mend removes a stored certificate that is of no use. Key and certificate are two files: when the power fails while they
-// are renewed, they may not belong together, and would stand in the way of a new one for ever.
+// are renewed, they may not belong together, and would stand in the way of a new one for ever. When one of them is not
+// there, certmagic has both again.
 func (a *authority) mend(ctx context.Context, name string) error {
 	key := a.issuer.IssuerKey()
 	cert, certErr := a.storage.Load(ctx, certmagic.StorageKeys.SiteCert(key, name))
 	secret, keyErr := a.storage.Load(ctx, certmagic.StorageKeys.SitePrivateKey(key, name))
-	if certErr != nil || keyErr != nil {
-		return nil // certmagic has it again when one of them is not there, and says what else is wrong
+	if certErr == nil && keyErr == nil {
+		if _, err := tls.X509KeyPair(cert, secret); err != nil {
+			a.log.Error("a certificate of the authority was half stored, and is had again", "name", name, "error", err)
+			return a.storage.Delete(ctx, certmagic.StorageKeys.CertsSitePrefix(key, name))
+		}
 	}
-	_, err := tls.X509KeyPair(cert, secret)
-	if err == nil {
-		return nil
-	}
-	a.log.Error("a certificate of the authority was half stored, and is had again", "name", name, "error", err)
-	return a.storage.Delete(ctx, certmagic.StorageKeys.CertsSitePrefix(key, name))
+	return nil
 }

@@ -177,10 +177,11 @@ func TestFailures(t *testing.T) {
 	m := newManager(t, Options{ACME: o, Log: log})
 	defer m.Close()
 	a.set(func() { a.refuse = true })
-	failures, due := 0, time.Time{}
-	for _, want := range []time.Duration{1, 10, 20, 40, 120, 360, 360} {
+	failures := 0
+	var due time.Time
+	for _, want := range []float64{1, 10, 20, 40, 120, 360, 360} {
 		failures, due = m.authority.attempt(context.Background(), "mx.host.test", failures)
-		if got := time.Until(due).Round(time.Minute); got != want*time.Minute {
+		if got := time.Until(due).Round(time.Minute); got.Minutes() != want {
 			t.Errorf("after %d failures again in %v", failures, got)
 		}
 	}

@@ -230,7 +230,7 @@ func get(t testing.TB, door, host, method, path string) string {
 		return err.Error()
 	}
 	defer res.Body.Close()
-	if res.StatusCode != 200 {
+	if res.StatusCode != http.StatusOK {
 		return fmt.Sprint(res.StatusCode)
 	}
 	text, _ := io.ReadAll(res.Body)

@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-func print(s *signer) Fingerprint { return sha256.Sum256(s.cert.Raw) }
+func fingerprint(s *signer) Fingerprint { return sha256.Sum256(s.cert.Raw) }
 
 func named(name string) func(*x509.Certificate) {
 	return func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: name} }
@@ -28,8 +28,8 @@ func TestTrusted(t *testing.T) {
 	})
 	pair := issue(t, nil, "ecdsa", nil, "mx.host.test").pair(t, inDir(t, "a"))
 	byCA := newManager(t, Options{Files: []Pair{pair}, ClientCAs: ours.pool()})
-	byPrint := newManager(t, Options{Files: []Pair{pair}, Fingerprints: []Fingerprint{print(known)}})
-	both := newManager(t, Options{Files: []Pair{pair}, ClientCAs: ours.pool(), Fingerprints: []Fingerprint{print(known)}})
+	byPrint := newManager(t, Options{Files: []Pair{pair}, Fingerprints: []Fingerprint{fingerprint(known)}})
+	both := newManager(t, Options{Files: []Pair{pair}, ClientCAs: ours.pool(), Fingerprints: []Fingerprint{fingerprint(known)}})
 	none := newManager(t, Options{Files: []Pair{pair}})
 
 	deep := issue(t, between, "ecdsa", named("deep"))
