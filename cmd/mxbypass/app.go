@@ -139,6 +139,7 @@ func (a *app) rootCommand() *cobra.Command {
 		a.domainCommand(),
 		a.mailboxCommand(),
 		a.queueCommand(),
+		a.dkimCommand(),
 		a.configCommand(),
 		a.versionCommand(),
 	)
