@@ -9,11 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-// Credentials are what stands in the files that [Relay] names.
+// Credentials are what stands in the files that [Relay] and [Transport] name.
 type Credentials struct {
 	SmarthostPassword string
 	SmarthostCAs      *x509.CertPool // nil: those of the system
 	SRSKeys           [][]byte       // the first signs, all verify
+	TransportCAs      *x509.CertPool // of servers elsewhere; nil: those of the system
 }
 
 const (
@@ -23,7 +24,7 @@ const (
 	leastKey = 16
 )
 
-// Credentials reads the files that [Relay] names. [Load] leaves them alone: most commands do not need them, and are used
+// Credentials reads the files that [Relay] and [Transport] name. [Load] leaves them alone: most commands do not need them, and are used
 // by people who may not read them. The error is a [Problems], each of them where the file is named.
 func (c *Config) Credentials() (Credentials, error) {
 	var found Credentials
@@ -34,7 +35,8 @@ func (c *Config) Credentials() (Credentials, error) {
 		take      func(text []byte) error
 	}{
 		{"relay.smarthost_password_file", c.Relay.SmarthostPasswordFile, true, found.takePassword},
-		{"relay.smarthost_ca_file", c.Relay.SmarthostCAFile, false, found.takeCAs},
+		{"relay.smarthost_ca_file", c.Relay.SmarthostCAFile, false, takeCAs(&found.SmarthostCAs)},
+		{"transport.ca_file", c.Transport.CAFile, false, takeCAs(&found.TransportCAs)},
 		{"relay.srs_key_file", c.Relay.SRSKeyFile, true, found.takeKeys},
 	} {
 		if f.path == "" {
@@ -85,12 +87,16 @@ func (c *Credentials) takePassword(text []byte) error {
 	return nil
 }
 
-func (c *Credentials) takeCAs(text []byte) error {
-	c.SmarthostCAs = x509.NewCertPool()
-	if !c.SmarthostCAs.AppendCertsFromPEM(text) {
-		return errors.New("there is no certificate in it, want PEM")
+// takeCAs takes the certificates of a file.
+func takeCAs(into **x509.CertPool) func([]byte) error {
+	return func(text []byte) error {
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(text) {
+			return errors.New("there is no certificate in it, want PEM")
+		}
+		*into = pool
+		return nil
 	}
-	return nil
 }
 
 // takeKeys takes the lines of a file, without blank ones and comments.

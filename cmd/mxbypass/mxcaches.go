@@ -59,7 +59,7 @@ func openCache(c *configs.Config, own mx.Own) (*mx.Cache, error) {
 
 // openResolver is the way to DNS that the configuration names.
 func openResolver(c *configs.Config) (*mx.DNS, error) {
-	o := mx.DNSOptions{Timeout: c.DNS.Timeout.Std()}
+	o := mx.DNSOptions{Timeout: c.DNS.Timeout.Std(), Validating: c.DNS.Validating}
 	for _, s := range c.DNS.Servers {
 		o.Servers = append(o.Servers, s.String())
 	}

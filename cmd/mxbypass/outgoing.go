@@ -24,10 +24,10 @@ type away struct {
 	rewriter *srs.Rewriter // nil: no sender is rewritten
 }
 
-// openAway makes it, and notes in opened what has to be closed.
-func openAway(ctx context.Context, c *configs.Config, hostname mailbox.DomainName, log *slog.Logger, opened *closers) (
-	away, error,
-) {
+// openAway makes it, and notes in opened what has to be closed. Without keep it is for a command that sends no mail.
+func openAway(ctx context.Context, c *configs.Config, hostname mailbox.DomainName, keep *transport, log *slog.Logger,
+	opened *closers,
+) (away, error) {
 	secrets, err := c.Credentials()
 	if err != nil {
 		return away{}, err
@@ -47,9 +47,15 @@ func openAway(ctx context.Context, c *configs.Config, hostname mailbox.DomainNam
 	if err != nil {
 		return away{}, err
 	}
+	policies, reports, err := openTransport(c, hostname, secrets, keep, log, opened)
+	if err != nil {
+		return away{}, err
+	}
 	a.client, err = outbound.New(outbound.Options{
 		Hostname:  hostname,
 		Resolver:  resolver,
+		Policies:  policies,
+		Reports:   reports,
 		Own:       own,
 		Smarthost: smarthostOf(c.Relay, secrets),
 		Sources:   c.Relay.SourceAddresses,

@@ -8,11 +8,9 @@ import (
 	"mxbypass/relay/queue"
 )
 
-// Submit queues a message of our own for one address, routed as a trusted client's. It gets an identifier when it has
-// none. The error wraps ErrNoWay when there is no way to the address, for good; otherwise another time may do.
-func (d *Dispatcher) Submit(ctx context.Context, m *mailbox.Message, to mailbox.Address) error {
-	env, release := d.environment()
-	defer release()
+// Submit queues a message of our own for one address, routed under env as a trusted client's. It gets an identifier when
+// it has none. The error wraps ErrNoWay when there is no way to the address, for good; otherwise another time may do.
+func (d *Dispatcher) Submit(ctx context.Context, env *Environment, m *mailbox.Message, to mailbox.Address) error {
 	recipients, err := place(ctx, env, m, mailbox.Path{Address: to, Written: to.Wire()})
 	if errors.Is(err, errNowhere) {
 		return errors.Join(ErrNoWay, err)
