@@ -29,6 +29,7 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"mxbypass": m
 //	appears RE FILE     waits until the file matches
 //	queue FILE          makes a queue with some mail in it; see there
 //	sql FILE STATEMENT  changes an SQLite database
+//	certificate PEM KEY NAME…  makes a certificate for the names, signed by itself
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -40,7 +41,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"port": scriptPort, "expand": scriptExpand, "dns": scriptDNS, "smtp": scriptSMTP, "appears": scriptAppears,
-			"queue": scriptQueue, "sql": scriptSQL,
+			"queue": scriptQueue, "sql": scriptSQL, "certificate": scriptCertificate,
 		},
 	})
 }
