@@ -107,7 +107,7 @@ func (k *Keys) write(domain mailbox.DomainName, path string, text []byte) error 
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // it has its name then, or is of no use
+	defer func() { _ = os.Remove(f.Name()) }() // it has its own name then, or is of no use
 	_, err = f.Write(text)
 	if err == nil {
 		err = owner.give(f.Name())

@@ -149,11 +149,8 @@ func (s *set) parse(instance int, now time.Time) error {
 	if _, s.payload, err = cutInstance(s.results); err != nil {
 		return fmt.Errorf("%w: %w", errBroken, err)
 	}
-	if s.ams, err = signature.ParseMessage(s.signature, now); err != nil {
-		s.ams, s.amsErr = nil, err
-		return nil
-	}
-	if slices.Contains(s.ams.Fields, strings.ToLower(SealField)) {
+	s.ams, s.amsErr = signature.ParseMessage(s.signature, now)
+	if s.ams != nil && slices.Contains(s.ams.Fields, strings.ToLower(SealField)) {
 		return fmt.Errorf("%w: the signature of instance %d covers a seal", errBroken, instance)
 	}
 	return nil

@@ -43,7 +43,7 @@ var errUnreadable = errors.New("the message cannot be read now")
 
 // validator validates one chain that is there in full.
 type validator struct {
-	ctx    context.Context //nolint:containedctx // it lives no longer than the call
+	ctx    context.Context // that of the call, which it does not outlive
 	lookup signature.Lookup
 	header *header.Header
 	fields signature.Fields

@@ -111,7 +111,10 @@ func ParseKey(record string) (Key, error) {
 	default:
 		err = fmt.Errorf("%w: no key of a known kind", ErrInvalid)
 	}
-	return k, err
+	if err != nil {
+		return Key{}, err
+	}
+	return k, nil
 }
 
 // parseRSA reads a key in either of the two ways in which they are published (RFC 6376 section 3.6.1, erratum 3017).

@@ -67,3 +67,27 @@ func FuzzTags(f *testing.F) {
 		}
 	})
 }
+
+// FuzzKey: a record is a key or is not, and what is no signature is none by any key.
+func FuzzKey(f *testing.F) {
+	for _, seed := range []string{
+		"v=DKIM1; k=ed25519; p=lesKmN+rb+p44XDD/667Z0plNTD4SBQYRFRDt70MgHM=", "p=", "k=rsa; p=MFwwDQYJKoZIhvcNAQEBBQADSwAw",
+		"v=DKIM1; h=sha1:sha256; s=email:*; t=y:s; p=MIIBCgKCAQEA",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, record string) {
+		key, err := ParseKey(record)
+		if (err == nil) != (key.public != nil) || err != nil && !errors.Is(err, ErrInvalid) {
+			t.Fatalf("%v, %v", key, err)
+		}
+		if err != nil {
+			return
+		}
+		for _, algorithm := range []string{RSA, Ed25519, ""} {
+			if err := key.Verify(algorithm, make([]byte, 32), []byte(record)); !errors.Is(err, ErrInvalid) {
+				t.Fatalf("%s: %v", algorithm, err)
+			}
+		}
+	})
+}
