@@ -1,0 +1,96 @@
+package trust
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// testssl.sh has nothing to say against us above "low". All that it can look for takes minutes, and is looked for by make
+// testssl; here it is what the configuration of TLS decides: versions and ciphers.
+func TestTestssl(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ca := tlsFiles(t, dir)
+	r := secured(t, dir, fmt.Sprintf(`[[certificate]]
+cert = %[1]q
+key = %[2]q
+[[certificate]]
+cert = %[3]q
+key = %[4]q
+`, dir+"/ecdsa.pem", dir+"/ecdsa.key", dir+"/rsa.pem", dir+"/rsa.key"))
+	report := filepath.Join(dir, "report.json")
+	args := []string{
+		"--quiet", "--color", "0", "--warnings", "off", "--nodns", "min", "--ip", "127.0.0.1", "--add-ca", ca,
+		"--jsonfile", report, "-t", "smtp",
+	}
+	whole := os.Getenv("MXBYPASS_TESTSSL") == "whole"
+	if !whole {
+		args = append(args, "-p", "-s", "-f")
+	}
+	_, port, _ := strings.Cut(r.Addr, ":")
+	cmd := exec.Command("/usr/bin/testssl", append(args, "localhost:"+port)...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run() // its code is the number of findings, more or less
+	if whole {
+		t.Logf("%s", out.Bytes())
+	}
+	var findings []struct{ ID, Severity, Finding string }
+	text, readErr := os.ReadFile(report)
+	if err := errors.Join(readErr, json.Unmarshal(text, &findings)); err != nil || len(findings) < 20 {
+		t.Fatalf("%d findings, %v\n%s", len(findings), err, out.Bytes())
+	}
+	for _, f := range findings {
+		switch f.Severity {
+		case "OK", "INFO", "WARN", "DEBUG": // the last two are about testssl.sh itself
+		case "LOW":
+			t.Logf("low: %s: %s", f.ID, f.Finding)
+		default:
+			t.Errorf("%s: %s: %s (%v)", f.Severity, f.ID, f.Finding, err)
+		}
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The unit of systemd lets little through: at most 2.0 of 10 (the threshold is in tenths).
+func TestHardening(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager",
+		"../../configs/systemd/mxbypass.service").CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("Overall exposure level")) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// tlsFiles makes an authority, and a certificate of each kind that it has signed, which names where it could be revoked,
+// as real ones do.
+func tlsFiles(t *testing.T, dir string) (ca string) {
+	t.Helper()
+	script := `set -e; cd "$0"
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=Test CA" -days 90 -keyout ca.key -out ca.pem \
+	-addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign
+printf '%s\n' 'subjectAltName=DNS:localhost,DNS:mx.host.test' 'extendedKeyUsage=serverAuth' 'keyUsage=digitalSignature' \
+	'crlDistributionPoints=URI:http://127.0.0.1:1/crl' >extensions
+for kind in ecdsa rsa; do
+	case $kind in
+	ecdsa) new="ec -pkeyopt ec_paramgen_curve:P-256" ;;
+	rsa) new=rsa:2048 ;;
+	esac
+	openssl req -newkey $new -nodes -subj "/CN=localhost" -keyout $kind.key -out $kind.csr
+	openssl x509 -req -in $kind.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 80 -extfile extensions -out $kind.pem
+	chmod 600 $kind.key
+done`
+	if out, err := exec.Command("/bin/sh", "-c", script, dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return filepath.Join(dir, "ca.pem")
+}
