@@ -136,6 +136,46 @@ func TestReadCSVOfMailThatLeaves(t *testing.T) {
 	}
 }
 
+func TestReadCSVOfTrust(t *testing.T) {
+	const hash = "$2y$05$hrGZkC1hCkJLC27TUB5vde2u8pczuCjO5ngp7ub7xXz0IQfkuIoN2"
+	source, err := directory.ReadCSV(strings.NewReader("Password,address,alias,authentication,upstreams\n" +
+		hash + ",a@d.test,,enforce,auto  192.0.2.1 _SPF.x.test\n" +
+		",d.test,,off,\n" +
+		"geheim,a@d.test,,,\n" +
+		hash + ",d.test,,,\n" +
+		hash + ",a@d.test,b@d.test,,\n" +
+		",a@d.test,,never,\n" +
+		",a@d.test,,,auto auto\n" +
+		",a@d.test,,,192.0.2.1/24\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for row, err := range source {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if row.Err != nil {
+			got = append(got, row.Err.Error())
+			continue
+		}
+		got = append(got, fmt.Sprintf("%s %s %s", row.Secret, row.Authentication, row.Upstreams))
+	}
+	want := []string{
+		hash + " enforce [auto 192.0.2.1/32 _spf.x.test]",
+		" off []",
+		"password: not a usable password hash: want argon2id, bcrypt or SHA-512-crypt",
+		"password: only a mailbox has one",
+		"password: only a mailbox has one",
+		`authentication: "never" is none of off, mark, enforce`,
+		"upstreams: invalid address: auto is there twice",
+		`upstreams: "192.0.2.1/24": invalid address: there are bits beside the network: 192.0.2.0/24 was meant?`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestBadCSVFiles(t *testing.T) {
 	long := strings.Repeat("x", 300<<10)
 	for text, want := range map[string]string{
@@ -188,6 +228,7 @@ func TestCSVThatCannotBeRead(t *testing.T) {
 func FuzzReadCSV(f *testing.F) {
 	f.Add("address,alias,disabled,site,mx,bypass,catch_all\na@d.test,\"b@d.test c@d.test\",yes,s,auto,no,x@d.test\n")
 	f.Add("address,copies,external\na@d.test,b@d.test c@e.test,mx\nb@d.test,,smtp://[::1]:2525\nc@d.test,,lmtp://x\n")
+	f.Add("address,password,authentication,upstreams\na@d.test,$2y$05$x,mark,auto 192.0.2.0/24\nd.test,,off,a.test\n")
 	f.Add("address\r\n\"a@d.test\"\r\nd.test\r\n")
 	f.Add("alias,address\n\"\"\"\",\n,\"a\nb\"\n")
 	f.Fuzz(func(t *testing.T, text string) {

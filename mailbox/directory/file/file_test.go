@@ -307,6 +307,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte("domain=[{name=\"d.test\",site=\"cloud\",aliases={a=[\"b@d.test\"]},mailboxes=[\"b\"]}]"))
 	f.Add([]byte("[[domain]]\nname=\"d.test\"\nsite=\"cloud\"\nexternal=\"mx\"\n" +
 		"mailboxes=[\"a\"]\n[domain.copies]\na=[\"x@y.test\"]\n"))
+	f.Add([]byte(secret))
 	f.Add([]byte("[[domain]]\nname=\"d.test\"\nsite=\"cloud\"\naliases.a=[\"a@d.test\"]\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		c, err := read("x.toml", text, rules)
@@ -329,6 +330,11 @@ func FuzzRead(f *testing.F) {
 			}
 			if _, err := c.Domain(t.Context(), key.Domain); err != nil {
 				t.Fatal(err)
+			}
+		}
+		for key, hash := range c.secrets {
+			if e, ok := c.entries[key]; !ok || !e.Password || len(e.Alias) > 0 || rules.Secret(key, hash) != nil {
+				t.Fatalf("%q of %v", hash, e)
 			}
 		}
 		for name, d := range c.domains {
