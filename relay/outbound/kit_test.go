@@ -69,6 +69,7 @@ type fakeDNS struct {
 	mx    map[string]mx.Answer[mx.MX]
 	addrs map[string]mx.Answer[netip.Addr]
 	asked []string
+	sure  bool                      // DNSSEC vouches for all of it
 	hold  func(ctx context.Context) // before each answer
 }
 
@@ -91,10 +92,11 @@ func (d *fakeDNS) LookupMX(ctx context.Context, n mailbox.DomainName) mx.Answer[
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if a, ok := d.mx[n.ASCII()]; ok {
+		a.Secure = d.sure
 		return a
 	}
 	if _, ok := d.addrs[n.ASCII()]; ok {
-		return mx.Answer[mx.MX]{Outcome: mx.NoData}
+		return mx.Answer[mx.MX]{Outcome: mx.NoData, Secure: d.sure}
 	}
 	return mx.Answer[mx.MX]{Outcome: mx.NXDomain}
 }
@@ -104,6 +106,7 @@ func (d *fakeDNS) LookupAddr(_ context.Context, n mailbox.DomainName) mx.Answer[
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if a, ok := d.addrs[n.ASCII()]; ok {
+		a.Secure = d.sure
 		return a
 	}
 	return mx.Answer[netip.Addr]{Outcome: mx.NXDomain}
@@ -236,10 +239,11 @@ func (w *world) serve(addr string, scripts func(n int) script) *server {
 			conns = append(conns, conn)
 			s.sessions++
 			n := s.sessions
+			s.lines = append(s.lines, nil)
 			s.mu.Unlock()
 			wg.Go(func() {
 				defer conn.Close()
-				s.session(conn, s.scripts(n))
+				s.session(conn, n, s.scripts(n))
 			})
 		}
 	})

@@ -29,7 +29,7 @@ func sessionOf(c *smtpclient.Client) *session {
 // sure tells whether the server of a connection is known.
 func sure(c *smtpclient.Client) bool {
 	s := sessionOf(c)
-	return c.TLS() != "" && s.rule.Sure() && s.checked == nil
+	return c.TLS() != "" && s.rule.Sure() && s.rule.Refused == "" && s.checked == nil
 }
 
 // describe says how a connection is encrypted, and by whose rule its server is known.
@@ -94,6 +94,9 @@ func refusal(t target, rule *tlspolicy.Rule) *Failure {
 func unmet(err error, hop routing.Hop, t target, s *session) *Failure {
 	f := *failureOf(err, t.host(), nameOf(t))
 	f.TLS = s.rule.String()
+	if errors.Is(err, smtpclient.ErrNoStartTLS) {
+		f.Text = smtpclient.ErrNoStartTLS.Error()
+	}
 	f.Text += " (TLS is required: " + f.TLS + ")"
 	if hop.Need == routing.NeedTLS && (s.checked != nil || errors.Is(err, smtpclient.ErrNoStartTLS)) {
 		f.Permanent, f.Enhanced = true, [3]int{5, 7, 10}
@@ -209,9 +212,7 @@ func (l *lookups) allowed(hop routing.Hop, found []ranked) []ranked {
 		return found
 	}
 	for _, r := range refused {
-		rule := &r.rules.Usual
-		l.c.o.Log.Warn("a server is not used", "domain", hop.Domain.ASCII(), "server", r.host(), "reason", rule.Refused)
-		l.c.report(hop, r.target, rule, rule.Result, rule.Refused, netip.Addr{})
+		l.c.o.Log.Info("a server is not used", "hop", hop.String(), "server", r.host(), "reason", r.rules.Usual.Refused)
 	}
 	return usable
 }

@@ -334,8 +334,8 @@ func TestSendTooLong(t *testing.T) {
 		ours, theirs := net.Pipe()
 		go func() {
 			defer theirs.Close()
-			s := &server{}
-			s.session(theirs, script{"EHLO": "250 mx.d.test", "RCPT": "250 OK"})
+			s := &server{lines: make([][]string, 1)}
+			s.session(theirs, 1, script{"EHLO": "250 mx.d.test", "RCPT": "250 OK"})
 		}()
 		smtp, err := smtpclient.Open(t.Context(), &slowly{ours, 4 * time.Minute}, smtpclient.Options{Protocol: smtpclient.SMTP,
 			Hostname: name("us.test"), Host: "mx.d.test[192.0.2.1]", Timeouts: client.o.Timeouts})

@@ -11,6 +11,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,41 @@ var certificate = sync.OnceValues(func() (tls.Certificate, *x509.CertPool) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
 })
 
+// issued is a certificate of the authority which is that of mx.d.test as well, for a name; "… expired" is one that is over.
+func issued(who string) tls.Certificate {
+	issuedOnce.Lock()
+	defer issuedOnce.Unlock()
+	if c, ok := issuedKept[who]; ok {
+		return c
+	}
+	host, _, expired := strings.Cut(who, " ")
+	authority, _ := certificate()
+	parent, err := x509.ParseCertificate(authority.Certificate[0])
+	if err != nil {
+		panic(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<32, 0),
+		DNSNames: []string{host}}
+	if expired {
+		template.NotAfter = time.Unix(1, 0)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, authority.PrivateKey)
+	if err != nil {
+		panic(err)
+	}
+	issuedKept[who] = tls.Certificate{Certificate: [][]byte{der, authority.Certificate[0]}, PrivateKey: key}
+	return issuedKept[who]
+}
+
+var (
+	issuedOnce sync.Mutex
+	issuedKept = map[string]tls.Certificate{}
+)
+
 // What a server does instead of an answer.
 const (
 	drop      = "drop"      // it hangs up
@@ -47,7 +83,7 @@ const (
 )
 
 // script is what a server answers: to a verb, or to the beginning of a line; "connect" is the greeting and "." the end of
-// data. An answer can be one of those above, and "…|drop" hangs up behind it. What is not there is answered as usual.
+// data; "certificate" is for whom its certificate is, as issued has it. An answer can be one of those above, and "…|drop" hangs up behind it. What is not there is answered as usual.
 type script map[string]string
 
 // server answers on one address of the loopback interface.
@@ -56,7 +92,7 @@ type server struct {
 
 	mu       sync.Mutex
 	sessions int
-	lines    []string // what was said to it, of all connections
+	lines    [][]string // what was said to it, by connection
 	messages []string
 	closed   bool
 	scripts  func(n int) script // n counts connections from 1
@@ -65,7 +101,7 @@ type server struct {
 func (s *server) heard() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return strings.Join(s.lines, "\n")
+	return strings.Join(slices.Concat(s.lines...), "\n")
 }
 
 func (s *server) count() (sessions, messages int) {
@@ -78,7 +114,8 @@ func (s *server) count() (sessions, messages int) {
 var usual = script{"connect": "220 hi", "EHLO": "250-mx.d.test\r\n250-PIPELINING\r\n250 8BITMIME", "DATA": "354 go", ".": "250 2.0.0 taken",
 	"QUIT": "221 bye|drop"}
 
-func (s *server) session(conn net.Conn, sc script) {
+// session is the nth connection.
+func (s *server) session(conn net.Conn, n int, sc script) {
 	r := bufio.NewReader(conn)
 	encrypted := false
 	answer := func(line string) bool {
@@ -101,6 +138,9 @@ func (s *server) session(conn net.Conn, sc script) {
 		case handshake:
 			_, _ = io.WriteString(conn, "220 go\r\n")
 			cert, _ := certificate()
+			if who := sc["certificate"]; who != "" {
+				cert = issued(who)
+			}
 			secure := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}})
 			if secure.Handshake() != nil {
 				return false
@@ -120,7 +160,7 @@ func (s *server) session(conn net.Conn, sc script) {
 		}
 		line = strings.TrimSuffix(line, "\r\n")
 		s.mu.Lock()
-		s.lines = append(s.lines, line)
+		s.lines[n-1] = append(s.lines[n-1], line)
 		s.mu.Unlock()
 		if ok = answer(line); ok && line == "DATA" && strings.HasPrefix(sc.find(line), "354") {
 			var b strings.Builder
