@@ -151,7 +151,7 @@ type keyObject struct {
 type marked struct {
 	sign.Key
 	signs     bool
-	published string // "yes", "no", "differs", "unknown"; empty: nobody asked
+	published string // see checkKeys; empty: nobody asked
 }
 
 // mark finds out which of the keys of a domain, the newest first, sign.
@@ -289,12 +289,14 @@ func unusable(err error) error {
 }
 
 func (a *app) dkimShow() *cobra.Command {
-	var asJSON bool
+	var check, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show DOMAIN [SELECTOR]",
 		Short: "Show the DNS records of the keys of a domain: as a line of a zone file, and as name and text",
-		Args:  cobra.RangeArgs(1, 2),
-		RunE: func(_ *cobra.Command, args []string) error {
+		Long: "Show the DNS records of the keys of a domain: as a line of a zone file, and as name and text. With --check DNS\n" +
+			"is asked for them; the exit code is 1 when a key that signs is not there, 75 when DNS did not tell.",
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			domain, err := domainArg(args[0])
 			if err != nil {
 				return err
@@ -311,10 +313,14 @@ func (a *app) dkimShow() *cobra.Command {
 				if len(found) == 0 && err == nil {
 					return exit(exitNoUser, fmt.Errorf("%s has no such key (mxbypass dkim create %[1]s makes one)", domain))
 				}
+				if check {
+					err = errors.Join(err, a.checkKeys(cmd.Context(), found))
+				}
 				return errors.Join(a.showKeys(found, asJSON), err)
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&check, "check", false, "ask DNS whether they are published")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object in a line for each")
 	return cmd
 }

@@ -74,7 +74,7 @@ func (k Key) ZoneLine() string {
 	if len(parts) > 1 {
 		text = "( " + text + " )"
 	}
-	return k.Name() + ". IN TXT " + text
+	return k.Name() + ". 3600 IN TXT " + text
 }
 
 // newKey makes a key for an algorithm.

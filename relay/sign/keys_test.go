@@ -34,7 +34,7 @@ func TestCreate(t *testing.T) {
 				t.Errorf("%s: %v, %v", path, info, err)
 			}
 		}
-		if key.Name() != "s-"+algorithm+"._domainkey.exemple.org" || !strings.HasPrefix(key.ZoneLine(), key.Name()+". IN TXT ") {
+		if key.Name() != "s-"+algorithm+"._domainkey.exemple.org" || !strings.HasPrefix(key.ZoneLine(), key.Name()+". 3600 IN TXT ") {
 			t.Error(key.ZoneLine())
 		}
 		if _, err := signature.ParseKey(key.Record()); err != nil {

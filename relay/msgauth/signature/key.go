@@ -117,6 +117,14 @@ func ParseKey(record string) (Key, error) {
 	return k, nil
 }
 
+// Equal tells whether two records have the same key.
+func (k Key) Equal(other Key) bool {
+	public, ok := k.public.(interface {
+		Equal(other crypto.PublicKey) bool
+	})
+	return ok && public.Equal(other.public)
+}
+
 // parseRSA reads a key in either of the two ways in which they are published (RFC 6376 section 3.6.1, erratum 3017).
 func parseRSA(der []byte) (*rsa.PublicKey, error) {
 	key, err := x509.ParsePKCS1PublicKey(der)

@@ -283,6 +283,17 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%s: %v instead of %q", record, err, want)
 		}
 	}
+	var parsed []Key
+	for _, record := range []string{rsaRecord, "p=" + b64(pkix), edRecord} {
+		k, err := ParseKey(record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed = append(parsed, k)
+	}
+	if !parsed[0].Equal(parsed[1]) || parsed[0].Equal(parsed[2]) || parsed[2].Equal(parsed[0]) || (Key{}).Equal(Key{}) {
+		t.Error("which keys are the same")
+	}
 	k, err := ParseKey("h=sha1; " + rsaRecord)
 	if err != nil || !errors.Is(k.Verify(RSA, make([]byte, 32), nil), ErrInvalid) {
 		t.Error(err)
