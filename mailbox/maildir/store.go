@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -51,7 +53,7 @@ func newStore(o Options, sys system, maxOpen int) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("maildir: %w", err)
 	}
-	if err := os.MkdirAll(t.root, 0o755); err != nil {
+	if err := makeRoot(t.root); err != nil {
 		return nil, fmt.Errorf("maildir: the root: %w", err)
 	}
 	root, err := unix.Open(t.root, openFolder|unix.O_CLOEXEC, 0)
@@ -70,6 +72,21 @@ func newStore(o Options, sys system, maxOpen int) (*Store, error) {
 	s.commits.cache = s.folders
 	s.sweeper = newSweeper(sys, s.folders, o)
 	return s, nil
+}
+
+// makeRoot makes the folder above all Maildirs, and what is missing above it. Whatever the umask, those who read their mail
+// come through: the Maildirs below it have the modes that were asked for.
+func makeRoot(path string) error {
+	if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := makeRoot(filepath.Dir(path)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o755); err != nil {
+		return err
+	}
+	return os.Chmod(path, 0o755)
 }
 
 // join connects a newly opened folder with the committer of its file system and has its leftovers swept.
