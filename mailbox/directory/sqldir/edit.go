@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"mxbypass/mailbox"
 	"mxbypass/mailbox/directory"
@@ -204,6 +205,9 @@ func (d *Directory) SetSecret(ctx context.Context, a mailbox.Address, hash strin
 		if err := d.o.Rules.Secret(a, hash); err != nil {
 			return err
 		}
+		if err := private(d.o.Path); err != nil {
+			return err
+		}
 	}
 	return d.change(ctx, func(t *tx) error {
 		e, err := t.Entry(ctx, a.Fold())
@@ -215,6 +219,19 @@ func (d *Directory) SetSecret(ctx context.Context, a mailbox.Address, hash strin
 		}
 		return t.setSecret(ctx, a.Fold(), hash)
 	})
+}
+
+// private refuses to put passwords where everybody on the machine may read or change them.
+func private(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); mode&0o006 != 0 {
+		return directory.Invalidf("no passwords go into %s, which everybody may read or change (mode %04o): chmod 640, and its "+
+			"-wal and -shm", path, uint32(mode))
+	}
+	return nil
 }
 
 // RemoveEntry implements directory.Editor.

@@ -28,7 +28,7 @@ func (d *Directory) Import(ctx context.Context, from directory.Source, o directo
 	directory.Report, error) {
 	var report directory.Report
 	err := d.change(ctx, func(t *tx) error {
-		i := importer{tx: t, o: o}
+		i := importer{tx: t, o: o, path: d.o.Path}
 		err := i.run(ctx, from)
 		report = i.report
 		if err == nil && report.Bad > 0 && !o.KeepGoing {
@@ -64,8 +64,10 @@ func (d *Directory) tidy(ctx context.Context) error {
 
 type importer struct {
 	*tx
-	o      directory.ImportOptions
-	report directory.Report
+	o       directory.ImportOptions
+	report  directory.Report
+	path    string
+	private bool // passwords may be put there
 
 	domain    mailbox.Domain // of the row before
 	batch     []directory.Row
@@ -127,6 +129,12 @@ func (i *importer) bad(line int, err error) {
 // row imports one row that could be read, or says that it is bad. The error ends the import.
 func (i *importer) row(ctx context.Context, row directory.Row) error {
 	alone := row.Entry.Address.Local == ""
+	if row.Secret != "" && !i.private {
+		if err := private(i.path); err != nil {
+			return err
+		}
+		i.private = true
+	}
 	if !alone {
 		if err := i.rules.Entry(row.Entry); err != nil {
 			return i.badOr(row.Line, err)

@@ -2,6 +2,7 @@ package sqldir_test
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"testing"
 
@@ -72,6 +73,25 @@ func TestSecrets(t *testing.T) {
 	wantSecret(t, d, "late@one.test", "")
 	wantErr(t, d.SetSecret(ctx, address("box@one.test"), ""), nil)
 	wantSecret(t, d, "box@one.test", "")
+}
+
+// Passwords are not for everybody on the machine.
+func TestSecretsAreNotForEverybody(t *testing.T) {
+	d, path := filled(t, start)
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, d.SetSecret(t.Context(), address("box@one.test"), hash), directory.ErrInvalid)
+	for _, keepGoing := range []bool{false, true} {
+		_, _, err := importText(t, d, "address,password\nx@one.test,\ny@one.test,"+hash+"\n", keepGoing)
+		wantErr(t, err, directory.ErrInvalid)
+	}
+	wantContents(t, d, startContents...)
+	wantErr(t, d.SetSecret(t.Context(), address("box@one.test"), ""), nil)
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, d.SetSecret(t.Context(), address("box@one.test"), hash), nil)
 }
 
 // A database that cannot answer is no "no password".
