@@ -20,6 +20,7 @@ type DNS struct {
 	records map[string][]dns.RR // by name, folded, with its final dot
 	broken  map[string]int      // names, or "name TYPE", that are answered with this RCODE
 	asked   map[string]int      // by "name TYPE"
+	secure  bool                // answers say that DNSSEC was checked
 }
 
 // StartDNS serves on a UDP port of 127.0.0.1 the records, each written as in a zone file ("example.org. 60 IN MX 10 mx").
@@ -89,10 +90,35 @@ func (d *DNS) Asked(question string) int {
 	return d.asked[question]
 }
 
+// Secure has every answer say from now on whether DNSSEC was checked, as a validating resolver does.
+func (d *DNS) Secure(yes bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.secure = yes
+}
+
+// Texts gives the TXT record of every name that has one, for programs that take a table instead of a resolver.
+func (d *DNS) Texts() map[string]string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := map[string]string{}
+	for name, records := range d.records {
+		for _, rr := range records {
+			if txt, ok := rr.(*dns.TXT); ok {
+				all[name] = strings.Join(txt.Txt, "")
+			}
+		}
+	}
+	return all
+}
+
 func (d *DNS) answer(w dns.ResponseWriter, q *dns.Msg) {
 	m := new(dns.Msg)
 	m.SetReply(q)
 	m.Authoritative, m.RecursionAvailable = true, true
+	d.mu.Lock()
+	m.AuthenticatedData = d.secure
+	d.mu.Unlock()
 	if len(q.Question) == 1 {
 		d.fill(m, q.Question[0])
 	}

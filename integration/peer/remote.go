@@ -43,7 +43,7 @@ type Received struct {
 	TLS     bool
 }
 
-// StartRemote listens on addr ("127.0.0.1:0": any port). With a configuration it offers STARTTLS.
+// StartRemote listens on addr ("127.0.0.1:0": any port). With a configuration it offers STARTTLS, and under it REQUIRETLS.
 func StartRemote(addr string, config *tls.Config) (*Remote, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -60,6 +60,7 @@ func StartRemote(addr string, config *tls.Config) (*Remote, error) {
 		return &remoteSession{remote: r, tls: encrypted}, nil
 	}))
 	r.server.Domain, r.server.EnableSMTPUTF8, r.server.EnableDSN = "remote.test", true, true
+	r.server.EnableREQUIRETLS = true // which it announces under TLS
 	r.server.MaxLineLength, r.server.TLSConfig, r.server.MaxRecipients = 1<<20, config, 1000
 	r.server.ErrorLog = quiet{}
 	go func() { r.ended <- r.server.Serve(l) }()

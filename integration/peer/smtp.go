@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"time"
 )
 
 // SMTP is one connection to a server, spoken line by line, so that a test can say what no library would.
@@ -30,16 +29,7 @@ func dialSMTP(d *net.Dialer, network, addr string) (*SMTP, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	s := &SMTP{c, bufio.NewReader(c)}
-	if err := s.SetDeadline(time.Now().Add(4 * patience)); err != nil {
-		return nil, "", err
-	}
-	greeting, err := s.Reply()
-	if err != nil {
-		c.Close()
-		return nil, "", err
-	}
-	return s, greeting, nil
+	return greeted(c)
 }
 
 // Reply reads one reply, its lines joined by "\n", without line ends.
