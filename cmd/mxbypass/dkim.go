@@ -101,8 +101,8 @@ func (a *app) dkimCreate() *cobra.Command {
 			})
 		}),
 	}
-	cmd.Flags().StringVar(&selector, "selector", "", "the `name` of the key in DNS; with two keys, what their names begin with; "+
-		"empty: the date of today")
+	cmd.Flags().StringVar(&selector, "selector", "",
+		"the `name` of the key in DNS; with two keys, what their names begin with; empty: the date of today")
 	cmd.Flags().StringVar(&kind, "type", "both", "the `kind` of key: rsa (2048 bits), ed25519, both")
 	cmd.Flags().BoolVar(&disabled, "disabled", false, "the keys do not sign yet")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object in a line for each")

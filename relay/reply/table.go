@@ -63,7 +63,7 @@ var table = []row{
 	{mailbox.ErrNoSpace, 452, [3]int{4, 3, 1}, "not enough space on this server, try again later"},
 	{spool.ErrBusy, 452, [3]int{4, 3, 1}, "too many messages in flight, try again later"},
 
-	{sign.ErrKeys, 451, [3]int{4, 3, 5}, "the signing keys of the sender's domain cannot be used, the operator has to mend them"},
+	{sign.ErrKeys, 451, [3]int{4, 3, 5}, "the keys that sign for your domain cannot be used, the operator has to mend them"},
 
 	// Addresses.
 	{mailbox.ErrNoUTF8, 550, [3]int{5, 6, 7}, "the message needs SMTPUTF8, which the mailbox server does not offer"},

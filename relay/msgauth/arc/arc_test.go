@@ -172,6 +172,29 @@ func TestChanged(t *testing.T) {
 	}
 }
 
+// A header full of whatever costs no more than to read it, and does not fill the log.
+func TestHostile(t *testing.T) {
+	two := chainOf(t, 2)
+	for _, hostile := range []string{
+		strings.Repeat("ARC-Seal: x\r\n", 80_000),
+		strings.Repeat("ARC-Seal: i=1\r\n", 60_000),
+		strings.Repeat("ARC-Authentication-Results: i=1;\r\n", 30_000),
+		"ARC-Seal: " + strings.Repeat("a=b;", 250_000) + "\r\n",
+		"ARC-Seal: i=3; a=" + strings.Repeat("x", 1_000_000) + "\r\n",
+		"ARC-Message-Signature: i=3; a=rsa-sha256; d=a.example; s=s; b=aaaa; bh=aaaa; h=from" +
+			strings.Repeat(":from", 150_000) + "\r\n",
+	} {
+		c := Validate(t.Context(), read(t, hostile+two), (&world{}).lookup)
+		if c.Status != Fail || len(c.Reason) > maxReason+3 {
+			t.Errorf("%+v", c)
+		}
+	}
+	long := strings.Replace(two, "cv=pass;", "cv="+strings.Repeat("\u00e9", 10_000)+";", 1)
+	if c := Validate(t.Context(), read(t, long), (&world{}).lookup); c.Status != Fail || len(c.Reason) > maxReason+3 {
+		t.Errorf("%+v", c)
+	}
+}
+
 // An older signature that is of no use any more only moves the oldest one that holds.
 func TestOlderSignatureExpires(t *testing.T) {
 	h := read(t, plain)

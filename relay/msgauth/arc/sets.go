@@ -57,7 +57,9 @@ func collect(fields []header.Field) (found, error) {
 		}
 		instance, err := instanceOf(f, kind)
 		if err != nil {
-			broken = errors.Join(broken, fmt.Errorf("%w: %s: %w", errBroken, kinds[kind], err))
+			if broken == nil { // the first one is enough, and a header has room for many
+				broken = fmt.Errorf("%w: %s: %w", errBroken, kinds[kind], err)
+			}
 			continue
 		}
 		all.highest = max(all.highest, instance)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"mxbypass/mailbox"
@@ -34,9 +35,15 @@ func validate(ctx context.Context, h *header.Header, lookupTXT signature.Lookup,
 		}
 	}
 	c.Reason = mailbox.Printable(err.Error())
+	if len(c.Reason) > maxReason {
+		c.Reason = strings.ToValidUTF8(c.Reason[:maxReason], "") + "..."
+	}
 	c.Temporary = errors.Is(err, signature.ErrTemporary) || errors.Is(err, errUnreadable)
 	return c
 }
+
+// maxReason bounds what is said about text of others.
+const maxReason = 250
 
 // errUnreadable: the message cannot be read.
 var errUnreadable = errors.New("the message cannot be read now")
