@@ -57,7 +57,8 @@ func (f *Fingerprint) UnmarshalText(text []byte) error {
 	digits := strings.ReplaceAll(string(text), ":", "")
 	sum, err := hex.DecodeString(digits)
 	if err != nil || len(sum) != len(f) || len(digits) != len(text) && strings.Count(string(text), ":") != len(f)-1 {
-		return errors.New(`want the SHA-256 digest of a certificate in hexadecimal, as "openssl x509 -fingerprint -sha256" gives it`)
+		return errors.New(
+			`want the SHA-256 digest of a certificate in hexadecimal, as "openssl x509 -fingerprint -sha256" gives it`)
 	}
 	*f = Fingerprint(sum)
 	return nil
@@ -112,7 +113,8 @@ func (k checker) acme() {
 			k.at(item, "%q: no authority knows a name without a dot", name)
 		}
 	}
-	if u, err := url.Parse(a.Directory); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
+	u, err := url.Parse(a.Directory)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
 		k.at("acme.directory", `%q: want the URL of a directory, such as "https://acme.example/directory"`, a.Directory)
 	}
 	if a.CAFile != "" {

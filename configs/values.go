@@ -243,7 +243,8 @@ func (e *Endpoint) UnmarshalText(text []byte) error {
 	}
 	if name, ok := strings.CutPrefix(s, systemdPrefix); ok {
 		// What sd_listen_fds_with_names(3) allows, without what divides names.
-		if name == "" || len(name) > 255 || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }) {
+		odd := func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }
+		if name == "" || len(name) > 255 || strings.ContainsFunc(name, odd) {
 			return errors.New("want the name of a socket behind it, as FileDescriptorName= gives it")
 		}
 		*e = Endpoint{NetworkSystemd, name}
