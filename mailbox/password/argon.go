@@ -53,7 +53,7 @@ func newDecoy() string {
 
 func random(n int) []byte {
 	b := make([]byte, n)
-	rand.Read(b) //nolint:errcheck // never fails
+	rand.Read(b)
 	return b
 }
 
@@ -97,8 +97,8 @@ func parseArgon(hash string) (verifier, error) {
 	var err, wrong error
 	a.salt, err = base64.RawStdEncoding.Strict().DecodeString(fields[4])
 	a.key, wrong = base64.RawStdEncoding.Strict().DecodeString(fields[5])
-	if err != nil || wrong != nil || a.String() != hash || len(a.salt) < minSalt || len(a.salt) > maxSalt || len(a.key) < minKey ||
-		len(a.key) > maxKey {
+	if err != nil || wrong != nil || a.String() != hash || len(a.salt) < minSalt || len(a.salt) > maxSalt ||
+		len(a.key) < minKey || len(a.key) > maxKey {
 		return nil, fmt.Errorf("%w: salt or key of the argon2id are damaged", ErrHash)
 	}
 	return a, nil

@@ -73,7 +73,7 @@ func New(o Options) (*Authenticator, error) {
 	}
 	a := &Authenticator{o: o, slots: make(chan struct{}, o.Parallel), decoy: password.Decoy(),
 		verify: password.Verify}
-	rand.Read(a.key[:]) //nolint:errcheck // never fails
+	rand.Read(a.key[:])
 	a.dearest.Store(int64(password.Work(a.decoy)))
 	var err error
 	if o.Remember > 0 {
@@ -232,8 +232,11 @@ func (a *Authenticator) try(ctx context.Context, hash, secret string) (waited ti
 
 // pause waits until a whole number of paces since began, which is no fewer than the dearest hash needs.
 func (a *Authenticator) pause(ctx context.Context, began time.Time) {
-	spent := max(time.Since(began), time.Duration(a.dearest.Load()))
-	timer := time.NewTimer(time.Until(began.Add((spent + pace - 1) / pace * pace)))
+	end := max(time.Since(began), time.Duration(a.dearest.Load()))
+	if over := end % pace; over > 0 {
+		end += pace - over
+	}
+	timer := time.NewTimer(time.Until(began.Add(end)))
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -170,6 +170,9 @@ func TestVersion2Migrates(t *testing.T) {
 	want[1] += " external=mx"
 	wantContents(t, d, want...)
 	wantSecret(t, d, "box@one.test", "")
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	wantErr(t, d.SetSecret(t.Context(), address("box@one.test"), hash), nil)
 	wantSecret(t, d, "box@one.test", hash)
 }
