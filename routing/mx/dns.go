@@ -185,9 +185,14 @@ func (d *DNS) lookup(ctx context.Context, name mailbox.DomainName, qtype uint16)
 	if name.IsZero() || name.IsLiteral() {
 		return reply{}, errors.New("not a domain name")
 	}
+	return d.follow(ctx, dns.Fqdn(name.ASCII()), qtype)
+}
+
+// follow asks for one type of records of a name in the form of dns.Fqdn.
+func (d *DNS) follow(ctx context.Context, name string, qtype uint16) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
-	question := dns.Question{Name: dns.Fqdn(name.ASCII()), Qtype: qtype, Qclass: dns.ClassINET}
+	question := dns.Question{Name: name, Qtype: qtype, Qclass: dns.ClassINET}
 	kept, secure := time.Duration(math.MaxInt64), true
 	for range maxQuestions {
 		r, err := d.ask(ctx, question)
