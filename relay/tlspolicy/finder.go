@@ -230,7 +230,7 @@ func (f *Finder) dane(ctx context.Context, d *Domain, h Host) *Rule {
 			continue
 		case err != nil: // section 2.1.1: whoever can forge failures must not get rid of the records
 			return &Rule{Source: ByDANE, Level: DANE, Policy: tlsrpt.Policy{Type: tlsrpt.TLSA, Domain: d.name.ASCII()},
-				Result: tlsrpt.DNSSECInvalid,
+				Result:  tlsrpt.DNSSECInvalid,
 				Refused: fmt.Sprintf("the TLSA records of %s cannot be looked up: %s", base, mailbox.Printable(err.Error()))}
 		}
 		return daneRule(d, h, base, records)

@@ -37,7 +37,9 @@ const (
 var ErrMismatch = errors.New("no TLSA record fits the certificate of the server")
 
 // String writes the record as a zone file has it, for reports.
-func (r Record) String() string { return fmt.Sprintf("%d %d %d %x", r.Usage, r.Selector, r.Matching, r.Data) }
+func (r Record) String() string {
+	return fmt.Sprintf("%d %d %d %x", r.Usage, r.Selector, r.Matching, r.Data)
+}
 
 // usable tells whether the record can match anything at all.
 func (r Record) usable() bool {
