@@ -157,20 +157,20 @@ func (a *app) domainRemove() *cobra.Command {
 
 // domainObject is a domain in JSON.
 type domainObject struct {
-	Name      string `json:"name"`
-	Unicode   string `json:"unicode"`
-	Site      string `json:"site"`
-	MX        string `json:"mx"`
-	External  string `json:"external"` // mx, smtp://host:port; empty: as all mail for elsewhere
-	Bypass    bool   `json:"bypass"`
-	Disabled  bool   `json:"disabled"`
-	CatchAll  string `json:"catch_all"`
+	Name     string `json:"name"`
+	Unicode  string `json:"unicode"`
+	Site     string `json:"site"`
+	MX       string `json:"mx"`
+	External string `json:"external"` // mx, smtp://host:port; empty: as all mail for elsewhere
+	Bypass   bool   `json:"bypass"`
+	Disabled bool   `json:"disabled"`
+	CatchAll string `json:"catch_all"`
 	// Authentication is off, mark or enforce; empty: as the configuration says.
 	Authentication string   `json:"authentication"`
 	Upstreams      []string `json:"upstreams,omitempty"`
 
-	Mailboxes *int   `json:"mailboxes,omitempty"` // only of one domain: counting takes time
-	Aliases   *int   `json:"aliases,omitempty"`
+	Mailboxes *int `json:"mailboxes,omitempty"` // only of one domain: counting takes time
+	Aliases   *int `json:"aliases,omitempty"`
 }
 
 func newDomainObject(d mailbox.Domain) domainObject {

@@ -23,9 +23,9 @@ func (a *app) mailboxPasswd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "passwd ADDRESS",
 		Short: "Give a mailbox a password, so that its user can log in and send",
-		Long: "Give a mailbox a password, or take it away. It is asked for twice on a terminal, and else read from the standard\n" +
-			"input, in one line. Only its hash is kept, an argon2id. A hash that another server made is taken with --hash:\n" +
-			"argon2id, bcrypt or SHA-512-crypt, also with a prefix of Dovecot, such as {BLF-CRYPT}.\n" +
+		Long: "Give a mailbox a password, or take it away. It is asked for twice on a terminal, and else read from the\n" +
+			"standard input, in one line. Only its hash is kept, an argon2id. A hash that another server made is taken\n" +
+			"with --hash: argon2id, bcrypt or SHA-512-crypt, also with a prefix of Dovecot, such as {BLF-CRYPT}.\n" +
 			"A directory in a file is edited by hand: the line to put into it is printed.",
 		Args: cobra.ExactArgs(1),
 		RunE: onArgument(addressArg, func(cmd *cobra.Command, address mailbox.Address) error {

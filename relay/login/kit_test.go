@@ -140,7 +140,7 @@ func (c *counter) count(hash string) int {
 
 func authenticator(t *testing.T, u *users, change func(*Options)) (*Authenticator, *counter) {
 	t.Helper()
-	o := Options{Resolver: mailbox.Resolver{Directory: u, Delimiter: "+"}, Secrets: u, Parallel: 2, Remember: time.Minute}
+	o := Options{Resolver: resolverOf(u), Secrets: u, Parallel: 2, Remember: time.Minute}
 	if change != nil {
 		change(&o)
 	}
@@ -172,3 +172,5 @@ func wrong(t *testing.T, a *Authenticator, name, secret string, want error) {
 		t.Errorf("%.80q: the password is in the error: %v", name, err)
 	}
 }
+
+func resolverOf(u *users) mailbox.Resolver { return mailbox.Resolver{Directory: u, Delimiter: "+"} }
