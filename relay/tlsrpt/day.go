@@ -83,7 +83,7 @@ func (d *day) record(p Policy, f *Failure) {
 	c.Bad++
 	g := *f
 	g.Reason = cut(g.Reason)
-	at := strings.Join([]string{string(g.Type), address(g.SendingIP), address(g.ReceivingIP), g.MX, g.Reason}, "\n")
+	at := strings.Join([]string{string(g.Type), shownAddr(g.SendingIP), shownAddr(g.ReceivingIP), g.MX, g.Reason}, "\n")
 	if had := c.Details[at]; had != nil {
 		had.Count++
 		return
@@ -116,7 +116,7 @@ func boundedAll(all []string) []string {
 
 func cut(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxString)], "") }
 
-func address(a netip.Addr) string {
+func shownAddr(a netip.Addr) string {
 	if !a.IsValid() {
 		return ""
 	}

@@ -57,8 +57,8 @@ func (r *Reporter) reportOn(d *day, domain string) (id string, compressed []byte
 	for _, c := range d.of(domain) {
 		p := policyReport{Policy: policyShown(shown(c.Policy)), Summary: summary{c.Good, c.Bad}}
 		for _, f := range c.details() {
-			p.Details = append(p.Details, failureReport{Type: f.Failure.Type, SendingIP: address(f.Failure.SendingIP),
-				MX: f.Failure.MX, ReceivingIP: address(f.Failure.ReceivingIP), Count: f.Count, Reason: f.Failure.Reason})
+			p.Details = append(p.Details, failureReport{Type: f.Failure.Type, SendingIP: shownAddr(f.Failure.SendingIP),
+				MX: f.Failure.MX, ReceivingIP: shownAddr(f.Failure.ReceivingIP), Count: f.Count, Reason: f.Failure.Reason})
 		}
 		out.Policies = append(out.Policies, p)
 	}

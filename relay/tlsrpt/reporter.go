@@ -178,6 +178,9 @@ func (r *Reporter) save() error {
 		err = errors.Join(err, write(r.o.Dir, d.Day, raw))
 	}
 	if err != nil {
+		r.mu.Lock()
+		d.changed = true
+		r.mu.Unlock()
 		return fmt.Errorf("tlsrpt: %w", err)
 	}
 	return nil
