@@ -78,7 +78,7 @@ func (q *fakeQueue) put(e queue.Entry) ([]*queue.Item, error) {
 		return nil, err
 	}
 	q.rows++
-	h := &queue.Header{Row: q.rows, ID: m.ID, Created: time.Now(), Reverse: m.Reverse, UTF8: m.UTF8, Return: m.Return,
+	h := &queue.Header{Row: q.rows, ID: m.ID, Created: time.Now(), Reverse: m.Reverse, UTF8: m.UTF8, RequireTLS: m.RequireTLS, Return: m.Return,
 		EnvelopeID: m.EnvelopeID, Size: int64(len(b)), Trace: m.Trace}
 	q.messages[h.Row], q.contents[h.Row] = h, b
 	var items []*queue.Item
