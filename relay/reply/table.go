@@ -5,7 +5,9 @@ import (
 	"errors"
 
 	"mxbypass/mailbox"
+	"mxbypass/relay/filter"
 	"mxbypass/relay/login"
+	"mxbypass/relay/msgauth"
 	"mxbypass/relay/sign"
 	"mxbypass/relay/spool"
 	"mxbypass/routing"
@@ -55,6 +57,13 @@ var table = []row{
 	{ErrLoop, 554, [3]int{5, 4, 6}, "mail loop: the message was already delivered to this mailbox"},
 
 	{ErrNotYourFrom, 550, [3]int{5, 7, 1}, "the address in the From field does not belong to your login"},
+
+	// Filters. What is wrong with one that is down may be anything of what comes below.
+	{filter.ErrDown, 451, [3]int{4, 7, 1}, "a filter cannot be asked now, try again later"},
+	{filter.ErrFieldTooBig, 552, [3]int{5, 3, 4}, "a field in the header of the message is too big for the filters of this server"},
+
+	{msgauth.ErrRejected, 550, [3]int{5, 7, 1}, "the domain in the From field wants messages refused that fail DMARC, as this one does"},
+	{msgauth.ErrUnsure, 451, [3]int{4, 7, 0}, "where the message comes from cannot be verified now, try again later"},
 
 	{ErrHeldBack, 451, [3]int{4, 3, 0}, "held back with another recipient, try again later"},
 
@@ -111,7 +120,7 @@ func lookup(err error) row {
 }
 
 // For gives the reply to an error; nil is 250. The refusal of another server is passed on with its code and text, as
-// far as they make sense to our client; everything else is looked up in the table. An unknown error is temporary, and
+// far as they make sense to our client, and so is what a filter says; everything else is looked up in the table. An unknown error is temporary, and
 // its detail is not told.
 func For(err error) Reply {
 	if err == nil {
@@ -120,6 +129,10 @@ func For(err error) Reply {
 	var remote *mailbox.RemoteError
 	if errors.As(err, &remote) {
 		return forRemote(remote)
+	}
+	var rejected *filter.Rejection
+	if errors.As(err, &rejected) {
+		return Reply{rejected.Code, rejected.Enhanced, plainText(rejected.Text, maxRemoteText)}
 	}
 	r := lookup(err).reply()
 	if errors.Is(err, mailbox.ErrOverQuota) && saysFinal(err) {

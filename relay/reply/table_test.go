@@ -13,7 +13,9 @@ import (
 	"testing"
 
 	"mxbypass/mailbox"
+	"mxbypass/relay/filter"
 	"mxbypass/relay/login"
+	"mxbypass/relay/msgauth"
 	"mxbypass/relay/sign"
 	"mxbypass/relay/spool"
 	"mxbypass/routing"
@@ -57,7 +59,13 @@ var want = map[string]struct {
 	"spool.ErrBusy":   {spool.ErrBusy, "452 4.3.1"},
 	"spool.ErrTooBig": {spool.ErrTooBig, "552 5.3.4"},
 
+	"msgauth.ErrRejected": {msgauth.ErrRejected, "550 5.7.1"},
+	"msgauth.ErrUnsure":   {msgauth.ErrUnsure, "451 4.7.0"},
+
 	"sign.ErrKeys": {sign.ErrKeys, "451 4.3.5"},
+
+	"filter.ErrDown":        {filter.ErrDown, "451 4.7.1"},
+	"filter.ErrFieldTooBig": {filter.ErrFieldTooBig, "552 5.3.4"},
 
 	"reply.ErrTooManyConnections":  {ErrTooManyConnections, "421 4.3.2"},
 	"reply.ErrTooManyFromClient":   {ErrTooManyFromClient, "421 4.7.0"},
@@ -111,8 +119,9 @@ func TestEveryErrorHasARow(t *testing.T) {
 	}
 	found := 0
 	for pkg, dir := range map[string]string{
-		"mailbox": "../../mailbox", "routing": "../../routing", "spool": "../spool", "login": "../login", "sign": "../sign",
-		"reply": ".",
+		"mailbox": "../../mailbox", "routing": "../../routing", "spool": "../spool", "filter": "../filter", "login": "../login", "sign": "../sign",
+		"msgauth": "../msgauth",
+		"reply":   ".",
 	} {
 		for _, name := range exportedErrors(t, dir) {
 			if name == "ErrNotRewritten" { // a "no" between two parts, which no client sees
