@@ -154,7 +154,10 @@ func TestReference(t *testing.T) {
 	for i, s := range c.Sites {
 		wantDefaults(t, element("site", i), &s, &Site{})
 	}
-	c.Listeners, c.Gateways, c.Sites, c.Certificates, c.Destinations = nil, nil, nil, nil, nil
+	for i, f := range c.Filters {
+		wantDefaults(t, element("filter", i), &f, &Filter{})
+	}
+	c.Listeners, c.Gateways, c.Sites, c.Certificates, c.Destinations, c.Filters = nil, nil, nil, nil, nil, nil
 	if diff := cmp.Diff(want, *c, sameValues...); diff != "" {
 		t.Errorf("the reference shows other defaults, -default +reference:\n%s", diff)
 	}

@@ -119,9 +119,9 @@ func lookup(err error) row {
 	return unknown
 }
 
-// For gives the reply to an error; nil is 250. The refusal of another server is passed on with its code and text, as
-// far as they make sense to our client, and so is what a filter says; everything else is looked up in the table. An unknown error is temporary, and
-// its detail is not told.
+// For gives the reply to an error; nil is 250. The refusal of another server is passed on with its code and text, as far
+// as they make sense to our client, and so is that of a filter; everything else is looked up in the table. An unknown
+// error is temporary, and its detail is not told.
 func For(err error) Reply {
 	if err == nil {
 		return Reply{250, [3]int{2, 0, 0}, "OK"}
