@@ -22,7 +22,12 @@ type testCase struct {
 	keep     bool // connections are kept
 	spread   bool // over all mailboxes, else one
 	target   string
+	letters  []letter                  // what the sessions send, in turn; empty: what smtp-source makes up
+	check    func(folder string) error // looks at what was delivered; nil: nobody does
 }
+
+// letter is a message in a file, without its line ends, and its sender.
+type letter struct{ file, from string }
 
 // sample is what one run of a case gave.
 type sample struct {
@@ -73,8 +78,11 @@ func (c testCase) run(start func(string) (server, error), disk *disk) (got sampl
 		return got, err
 	}
 	got.rate = float64(c.messages) / time.Since(begin).Seconds()
-	cpu, err := treeCPU(s.pid())
+	cpu, err := wholeCPU(s)
 	got.cpu = cpu / time.Duration(c.messages+warm.messages)
+	if c.check != nil {
+		err = errors.Join(err, c.check(s.mail()))
+	}
 	return got, errors.Join(err, s.stop())
 }
 
@@ -83,10 +91,10 @@ func (c testCase) load(s server, before int) error {
 	var running []*exec.Cmd
 	if c.spread {
 		for i := range c.sessions {
-			running = append(running, c.generator(s, boxAddress(i), 1, c.messages/c.sessions))
+			running = append(running, c.generator(s, i, 1, c.messages/c.sessions))
 		}
 	} else {
-		running = append(running, c.generator(s, boxAddress(0), c.sessions, c.messages))
+		running = append(running, c.generator(s, 0, c.sessions, c.messages))
 	}
 	for _, g := range running {
 		g.Stderr = os.Stderr
@@ -106,9 +114,14 @@ func (c testCase) load(s server, before int) error {
 	return peer.Until(2*time.Minute, "the mail to arrive", func() bool { return count(s.mail()) >= before+c.messages })
 }
 
-func (c testCase) generator(s server, to string, sessions, messages int) *exec.Cmd {
-	args := []string{"-s", strconv.Itoa(sessions), "-m", strconv.Itoa(messages), "-l", strconv.Itoa(c.size),
-		"-M", "load.test", "-f", "sender@load.test", "-t", to}
+func (c testCase) generator(s server, i, sessions, messages int) *exec.Cmd {
+	args := []string{"-s", strconv.Itoa(sessions), "-m", strconv.Itoa(messages), "-M", "load.test", "-t", boxAddress(i)}
+	if len(c.letters) > 0 {
+		l := c.letters[i%len(c.letters)]
+		args = append(args, "-f", l.from, "-F", l.file)
+	} else {
+		args = append(args, "-f", "sender@load.test", "-l", strconv.Itoa(c.size))
+	}
 	if c.keep {
 		args = append(args, "-d")
 	}

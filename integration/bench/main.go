@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -30,6 +31,9 @@ func main() {
 	flag.IntVar(&o.idle, "idle", 10000, "idle sessions to open for the memory figure; 0: none")
 	flag.StringVar(&o.dir, "dir", "", "where the disk image and the instances are put (default: a temporary folder)")
 	flag.Parse()
+	if os.Getenv(inside) == "" {
+		os.Exit(code(again()))
+	}
 	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -51,6 +55,9 @@ func run(o options) error {
 	if err := os.Chmod(o.dir, 0o755); err != nil {
 		return err
 	}
+	if err := furnish(o.dir); err != nil {
+		return err
+	}
 	disk, err := newDisk(filepath.Join(o.dir, "disk"), 3<<30)
 	if err != nil {
 		return err
@@ -64,7 +71,7 @@ func run(o options) error {
 		if !c.matches(o.only) {
 			continue
 		}
-		if err := measureCase(c, o, disk, table); err != nil {
+		if err := measureCase(c, startRelay, startPostfix, o, disk, table); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
@@ -78,7 +85,7 @@ func run(o options) error {
 			return fmt.Errorf("latency: %w", err)
 		}
 	}
-	for _, m := range queueMeasures {
+	for _, m := range slices.Concat(trustMeasures, queueMeasures) {
 		if !(testCase{name: m.name}).matches(o.only) {
 			continue
 		}
@@ -96,13 +103,13 @@ func run(o options) error {
 }
 
 // measureCase runs a case in turn on both servers, so that a slow minute of the machine hits both.
-func measureCase(c testCase, o options, disk *disk, table *table) error {
+func measureCase(c testCase, ourStart, theirStart func(string) (server, error), o options, disk *disk, table *table) error {
 	var ours, theirs []sample
 	for range o.runs {
 		for _, s := range []struct {
 			start func(dir string) (server, error)
 			into  *[]sample
-		}{{startRelay, &ours}, {startPostfix, &theirs}} {
+		}{{ourStart, &ours}, {theirStart, &theirs}} {
 			got, err := c.run(s.start, disk)
 			if err != nil {
 				return err

@@ -24,6 +24,15 @@ func pss(pid int) (int, error) {
 	return 0, errors.New("no Pss in smaps_rollup")
 }
 
+// wholeCPU is the processor time of a server and of the programs that it cannot do without.
+func wholeCPU(s server) (sum time.Duration, err error) {
+	for _, pid := range append(s.helpers(), s.pid()) {
+		cpu, e := treeCPU(pid)
+		sum, err = sum+cpu, errors.Join(err, e)
+	}
+	return sum, err
+}
+
 // tick is the unit of times in /proc/PID/stat (USER_HZ, 100 on every Linux).
 const tick = 10 * time.Millisecond
 

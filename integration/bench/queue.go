@@ -237,5 +237,5 @@ func startPostfixWith(dir, sink, more string) (server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return postfixServer{p, dir}, nil
+	return postfixServer{Postfix: p, dir: dir}, nil
 }

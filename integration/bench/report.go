@@ -36,8 +36,21 @@ func (t *table) share(name string, ours, raw []float64) {
 	fmt.Fprintf(t.w, row, name+", msg/s", spread(ours, "%.0f"), "bare "+spread(raw, "%.0f"), ratio(median(ours), median(raw)), ">= 0.5")
 }
 
-func (t *table) idle(n int, kib float64) {
-	fmt.Fprintf(t.w, row, fmt.Sprintf("%d idle sessions, KiB each", n), fmt.Sprintf("%.1f", kib), "", "", "<= 24")
+func (t *table) idle(n int, what string, kib float64, asked int) {
+	fmt.Fprintf(t.w, row, fmt.Sprintf("%d %s, KiB each", n, what), fmt.Sprintf("%.1f", kib), "", "", fmt.Sprintf("<= %d", asked))
+}
+
+func (t *table) handshakes(ours, theirs []shaken) {
+	for _, r := range []struct {
+		name, format string
+		of           func(shaken) float64
+	}{
+		{"TLS handshakes, STARTTLS, TLS 1.3, ECDSA, /s", "%.0f", func(s shaken) float64 { return s.rate }},
+		{"    CPU ms per connection", "%.2f", func(s shaken) float64 { return millis(s.cpu) }},
+	} {
+		a, b := column(ours, r.of), column(theirs, r.of)
+		fmt.Fprintf(t.w, row, r.name, spread(a, r.format), spread(b, r.format), ratio(median(a), median(b)), "")
+	}
 }
 
 func (t *table) passing(name string, ours, theirs []passing) {

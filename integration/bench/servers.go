@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ type server interface {
 	addr() string
 	mail() string // the folder below which the Maildirs are
 	pid() int
+	helpers() []int // other processes that work for it
 	stop() error
 }
 
@@ -42,22 +44,32 @@ sites = ["*"]
 name = "cloud"
 store = "maildir"
 path = "%[1]s/mail/{domain}/{user}/Maildir"
-[dns]
-servers = ["127.0.0.1:9"]
 [limits]
 connections = 20000
 connections_per_client = 20000
+[abuse]
+exempt_networks = ["127.0.0.0/8", "192.0.2.0/24"]
 [directory]
 driver = "file"
 path = "%[1]s/directory.toml"
 `
 
-func startRelay(dir string) (server, error) {
+// relayAlone has nobody to ask where mail comes from.
+const relayAlone = `[dns]
+servers = ["127.0.0.1:9"]
+[msgauth]
+policy = "off"
+`
+
+func startRelay(dir string) (server, error) { return startRelayAt("127.0.0.1", dir, relayAlone) }
+
+// startRelayAt starts a relay that listens at an address of this machine, with more lines in its configuration.
+func startRelayAt(host, dir, more string) (server, error) {
 	port, err := peer.FreePort()
 	if err != nil {
 		return nil, err
 	}
-	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	addr := fmt.Sprintf("%s:%d", host, port)
 	if err := os.MkdirAll(filepath.Join(dir, "mail"), 0o755); err != nil {
 		return nil, err
 	}
@@ -68,7 +80,7 @@ func startRelay(dir string) (server, error) {
 	directory := fmt.Sprintf("[[domain]]\nname = %q\nsite = \"cloud\"\nmailboxes = [%s]\n", hosted, strings.Join(names, ", "))
 	conf := filepath.Join(dir, "mxbypass.toml")
 	for name, text := range map[string]string{
-		conf: fmt.Sprintf(relayConfig, dir, addr), filepath.Join(dir, "directory.toml"): directory,
+		conf: fmt.Sprintf(relayConfig, dir, addr) + more, filepath.Join(dir, "directory.toml"): directory,
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
 			return nil, err
@@ -85,11 +97,15 @@ func (r relayServer) addr() string { return r.Addr }
 func (r relayServer) mail() string { return filepath.Join(r.dir, "mail") }
 func (r relayServer) pid() int     { return r.Cmd.Process.Pid }
 
+func (r relayServer) helpers() []int { return nil }
+
 func (r relayServer) stop() error { return r.Close() }
 
 type postfixServer struct {
 	*peer.Postfix
-	dir string
+	dir      string
+	listens  string          // empty: where all of them do
+	verifies *peer.Verifiers // nil: nothing is verified
 }
 
 // Tuned for this load: no brakes, as many processes as sessions, and the Maildir deliveries side by side.
@@ -117,7 +133,10 @@ virtual_gid_maps = static:5000
 virtual_minimum_uid = 100
 `
 
-func startPostfix(dir string) (server, error) {
+func startPostfix(dir string) (server, error) { return startPostfixFor(dir, "", "") }
+
+// startPostfixFor starts a Postfix with the mailboxes of the load, and more lines in its main.cf and master.cf.
+func startPostfixFor(dir, main, master string) (server, error) {
 	mail := filepath.Join(dir, "mail")
 	if err := os.MkdirAll(mail, 0o755); err != nil {
 		return nil, err
@@ -140,15 +159,28 @@ func startPostfix(dir string) (server, error) {
 	if err := os.Mkdir(home, 0o755); err != nil {
 		return nil, err
 	}
-	p, err := peer.StartPostfix(peer.PostfixOptions{Dir: home, Main: fmt.Sprintf(postfixTuned, dir)})
+	p, err := peer.StartPostfix(peer.PostfixOptions{Dir: home, Main: fmt.Sprintf(postfixTuned, dir) + main, Master: master})
 	if err != nil {
 		return nil, err
 	}
-	return postfixServer{p, dir}, nil
+	return postfixServer{Postfix: p, dir: dir}, nil
 }
 
-func (p postfixServer) addr() string { return p.Addr }
+func (p postfixServer) addr() string { return cmp.Or(p.listens, p.Addr) }
 func (p postfixServer) mail() string { return filepath.Join(p.dir, "mail") }
 func (p postfixServer) pid() int     { return p.Cmd.Process.Pid }
 
-func (p postfixServer) stop() error { return p.Close() }
+func (p postfixServer) helpers() []int {
+	if p.verifies == nil {
+		return nil
+	}
+	return []int{p.verifies.DKIM.Cmd.Process.Pid, p.verifies.DMARC.Cmd.Process.Pid}
+}
+
+func (p postfixServer) stop() error {
+	err := p.Close()
+	if p.verifies != nil {
+		p.verifies.Close()
+	}
+	return err
+}

@@ -116,6 +116,6 @@ func measureIdle(o options, disk *disk, t *table) (err error) {
 	if err != nil {
 		return err
 	}
-	t.idle(o.idle, float64(after-before)/float64(o.idle))
+	t.idle(o.idle, "idle sessions", float64(after-before)/float64(o.idle), 24)
 	return nil
 }

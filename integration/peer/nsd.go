@@ -22,6 +22,11 @@ func StartNSD(dir, zones string) (*NSD, error) {
 	if err != nil {
 		return nil, err
 	}
+	return StartNSDAt(dir, zones, port)
+}
+
+// StartNSDAt is StartNSD at a port that is known: 53, for programs that ask nowhere else.
+func StartNSDAt(dir, zones string, port int) (*NSD, error) {
 	files, err := filepath.Glob(filepath.Join(zones, "*.zone"))
 	if err != nil || len(files) == 0 {
 		return nil, fmt.Errorf("no zone files in %s", zones)

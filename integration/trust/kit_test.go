@@ -74,7 +74,7 @@ func start(t *testing.T, s settings) *world {
 	t.Cleanup(func() { w.dns.Close() })
 	w.ca, err = peer.NewCA(w.dir)
 	must(t, err)
-	cert, err := w.ca.Issue("mx.host.test", "127.0.0.1")
+	cert, err := w.ca.Issue("mx.host.test", "localhost", "127.0.0.1")
 	must(t, err)
 	var addrs [4]string
 	for i := range addrs {
@@ -209,7 +209,7 @@ func (w *world) got(address, from, content string) string {
 	wantReply(w.t, w.send(address, from, box, content), "250 2.0.0 ")
 	for _, m := range w.inbox("foobar@exemple.org") {
 		if !slices.Contains(before, m) {
-			return strings.ReplaceAll(m, "\n", "\r\n")
+			return m
 		}
 	}
 	w.t.Fatal("it was not delivered")
