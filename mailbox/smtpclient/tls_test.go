@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"mxbypass/mailbox"
@@ -168,5 +169,57 @@ func TestSource(t *testing.T) {
 			t.Errorf("connected from %s instead of %s", host, source)
 		}
 		c.Close()
+	}
+}
+
+// TestRequireTLS: REQUIRETLS is said to a server that promises it under TLS, and to no other (RFC 8689).
+func TestRequireTLS(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		before, inside string
+		mail           string // what is heard; empty: nothing
+	}{
+		{"promised", "STARTTLS", "REQUIRETLS", "MAIL FROM:<s@c.test> REQUIRETLS"},
+		{"not promised", "STARTTLS", "HELP", ""},
+		{"promised in the clear", "REQUIRETLS", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			heard := make(chan string, 1)
+			opts := options()
+			opts.TLS, opts.Note = TLSIfThere, c.name
+			client, err := open(t, opts, func(p *peer) {
+				p.say("220 hi\r\n")
+				p.ask("250-mx.test\r\n250 " + c.before + "\r\n")
+				if c.inside != "" && p.ask("220 go\r\n") == "STARTTLS" && p.secure(serverTLS()) {
+					p.ask("250-mx.test\r\n250 " + c.inside + "\r\n")
+				}
+				heard <- p.hear()
+				p.say("250 OK\r\n")
+				p.rest()
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			mail := mailTo("a@d.test")
+			mail.RequireTLS = true
+			ctx, cancel := context.WithCancel(t.Context())
+			var ended sync.WaitGroup
+			ended.Go(func() {
+				defer cancel()
+				if got := <-heard; got != c.mail && (c.mail != "" || got != "QUIT") {
+					t.Errorf("%q", got)
+				}
+			})
+			_, err = client.Begin(ctx, mail)
+			if client.KeepsTLS() != (c.mail != "") || errors.Is(err, ErrRequireTLS) != (c.mail == "") || client.Note() != c.name {
+				t.Errorf("%v, %v", client.KeepsTLS(), err)
+			}
+			if c.mail == "" && !client.Usable() {
+				t.Error("the next message can be given to it")
+			}
+			client.Quit()
+			ended.Wait()
+		})
 	}
 }
