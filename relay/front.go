@@ -24,9 +24,9 @@ type front struct {
 
 // serving is one socket that the server accepts from.
 type serving struct {
-	protocol inbound.Protocol
-	loan     *loan
-	ended    chan struct{}
+	service inbound.Service
+	loan    *loan
+	ended   chan struct{}
 }
 
 // suits tells whether the front can go on under p.
@@ -35,24 +35,24 @@ func (f *front) suits(p Parts) bool {
 }
 
 // serve accepts from s until leave or shutdown.
-func (f *front) serve(e Endpoint, s *socket, p inbound.Protocol) {
+func (f *front) serve(e Endpoint, s *socket, service inbound.Service) {
 	if _, ok := f.loans[e]; ok {
 		return
 	}
-	v := serving{p, s.lend(), make(chan struct{})}
+	v := serving{service, s.lend(), make(chan struct{})}
 	f.loans[e] = v
 	go func() {
 		defer close(v.ended)
-		if err := f.server.Serve(v.loan, p); err != nil && !errors.Is(err, net.ErrClosed) {
+		if err := f.server.Serve(v.loan, service); err != nil && !errors.Is(err, net.ErrClosed) {
 			f.fail(fmt.Errorf("listener %s: %w", e.Address, err))
 		}
 	}()
 }
 
-// leave stops accepting wherever keep does not want it, or wants another protocol. Sessions that have begun go on.
-func (f *front) leave(keep map[Endpoint]inbound.Protocol) {
+// leave stops accepting wherever keep does not want it, or wants another service. Sessions that have begun go on.
+func (f *front) leave(keep map[Endpoint]inbound.Service) {
 	for e, v := range f.loans {
-		if p, ok := keep[e]; ok && p == v.protocol {
+		if service, ok := keep[e]; ok && service.Equal(v.service) {
 			continue
 		}
 		_ = v.loan.Close() // never fails

@@ -86,7 +86,7 @@ func (b *box) got() []string {
 }
 
 // parts gives a configuration with one site, and a counter of how often it was closed.
-func parts(store mailbox.Store, listeners map[Endpoint]inbound.Protocol) (Parts, *atomic.Int32) {
+func parts(store mailbox.Store, listeners map[Endpoint]inbound.Service) (Parts, *atomic.Int32) {
 	closed := new(atomic.Int32)
 	return Parts{
 		Hostname:  "mx.host.test",
@@ -113,10 +113,10 @@ func nowhere() Outgoing {
 // port is a loopback address with a port of the system's choice; n makes several of them different.
 func port(n int) Endpoint { return Endpoint{"tcp", fmt.Sprintf("127.0.0.%d:0", n)} }
 
-func smtpOn(ends ...Endpoint) map[Endpoint]inbound.Protocol {
-	m := map[Endpoint]inbound.Protocol{}
+func smtpOn(ends ...Endpoint) map[Endpoint]inbound.Service {
+	m := map[Endpoint]inbound.Service{}
 	for _, e := range ends {
-		m[e] = inbound.SMTP
+		m[e] = inbound.Service{Protocol: inbound.SMTP}
 	}
 	return m
 }

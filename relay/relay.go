@@ -15,6 +15,7 @@ import (
 	"mxbypass/mailbox"
 	"mxbypass/relay/delivery"
 	"mxbypass/relay/dispatch"
+	"mxbypass/relay/guard"
 	"mxbypass/relay/inbound"
 	"mxbypass/relay/maillog"
 	"mxbypass/relay/queue"
@@ -37,12 +38,14 @@ type Endpoint struct {
 // stores, and is called after the last transaction that uses them; nil when there is nothing to close.
 type Parts struct {
 	Hostname  string
-	Listeners map[Endpoint]inbound.Protocol
+	Listeners map[Endpoint]inbound.Service
 	Limits    inbound.Limits
 	Timeouts  inbound.Timeouts
 	Router    Router
 	Stores    map[string]mailbox.Store // by site
 	Trusted   []netip.Prefix           // networks that may submit mail for elsewhere
+	Trust     inbound.Trust
+	Guard     guard.Options // of the counters over time, which outlive the configuration
 	Outgoing  Outgoing
 	Close     func() error
 }
@@ -79,6 +82,7 @@ type Relay struct {
 	ledger     *delivery.Ledger
 	queue      *queue.Queue
 	dispatcher *dispatch.Dispatcher
+	guard      *guard.Guard
 	failed     chan error
 
 	front   *front
@@ -96,7 +100,7 @@ type Relay struct {
 // New opens what outlives configurations; [ErrLocked] when another relay has the state folder. [Relay.Shutdown] must be
 // called to end the relay, whether it was started or not.
 func New(ctx context.Context, o Options) (*Relay, error) {
-	r := &Relay{options: o, log: o.Log, failed: make(chan error, 1), sockets: map[Endpoint]*socket{}}
+	r := &Relay{options: o, log: o.Log, guard: guard.New(guard.Options{}), failed: make(chan error, 1), sockets: map[Endpoint]*socket{}}
 	if err := r.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("relay: %w", err), r.closeState())
 	}
@@ -162,6 +166,14 @@ func (r *Relay) Reload(ctx context.Context, p Parts) error {
 // Failed gives the error of a listener that ended by itself: a relay that does not listen should not look alive.
 func (r *Relay) Failed() <-chan error { return r.failed }
 
+// Alive asks what everything hangs on, for a watchdog: an error means that the relay does not work, whatever it looks like.
+func (r *Relay) Alive(ctx context.Context) error {
+	_, release := r.acquire()
+	release()
+	_, _, err := r.queue.NextDue(ctx)
+	return err
+}
+
 // Addresses tells where the relay listens, by what was asked for: a port of 0 has become a real one.
 func (r *Relay) Addresses() map[Endpoint]string {
 	bound := make(map[Endpoint]string, len(r.sockets))
@@ -188,6 +200,7 @@ func (r *Relay) change(ctx context.Context, p Parts) error {
 		}
 	}
 	// From here on nothing fails.
+	r.guard.Update(p.Guard)
 	r.use(newSnapshot(p, delivery.New(delivery.Options{
 		Stores: p.Stores, Ledger: r.ledger, Queue: r.dispatcher, Log: r.log.Logger(), Timeout: p.Timeouts.Answer,
 		Late: r.options.Late, RefuseFailed: p.Outgoing.RefuseFailed,
@@ -205,8 +218,8 @@ func (r *Relay) change(ctx context.Context, p Parts) error {
 	r.front = next
 	next.leave(p.Listeners)
 	for e, s := range r.sockets {
-		if protocol, ok := p.Listeners[e]; ok {
-			next.serve(e, s, protocol)
+		if service, ok := p.Listeners[e]; ok {
+			next.serve(e, s, service)
 			continue
 		}
 		s.close()
@@ -216,7 +229,7 @@ func (r *Relay) change(ctx context.Context, p Parts) error {
 }
 
 // bind opens the sockets that are not there yet: all of them or none.
-func (r *Relay) bind(ctx context.Context, wanted map[Endpoint]inbound.Protocol) (map[Endpoint]*socket, error) {
+func (r *Relay) bind(ctx context.Context, wanted map[Endpoint]inbound.Service) (map[Endpoint]*socket, error) {
 	added := map[Endpoint]*socket{}
 	var errs []error
 	for e := range wanted {
@@ -295,7 +308,8 @@ func (r *Relay) newFront(p Parts) (*front, error) {
 		return nil, err
 	}
 	server, err := inbound.NewServer(inbound.Options{
-		Hostname: p.Hostname, Limits: p.Limits, Timeouts: p.Timeouts, Log: r.log, Spool: sp, Acquire: r.acquire,
+		Hostname: p.Hostname, Limits: p.Limits, Timeouts: p.Timeouts, Log: r.log, Spool: sp, Guard: r.guard,
+		Acquire: r.acquire,
 	})
 	if err != nil {
 		return nil, errors.Join(err, sp.Close())

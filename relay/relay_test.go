@@ -166,7 +166,7 @@ func TestReloadMovesListeners(t *testing.T) {
 	left := r.Addresses()[port(2)]
 	stays := r.Addresses()[port(1)]
 	old := dial(t, r, port(2))
-	next, _ := parts(new(box), map[Endpoint]inbound.Protocol{port(1): inbound.LMTP, port(3): inbound.SMTP})
+	next, _ := parts(new(box), map[Endpoint]inbound.Service{port(1): {Protocol: inbound.LMTP}, port(3): {Protocol: inbound.SMTP}})
 	if err := r.Reload(t.Context(), next); err != nil {
 		t.Fatal(err)
 	}
@@ -293,7 +293,7 @@ func TestUnixSocketLeftBehind(t *testing.T) {
 	dead.(*net.UnixListener).SetUnlinkOnClose(false)
 	r, _ := newRelay(t)
 	defer shutdown(t, r)
-	p, _ := parts(new(box), map[Endpoint]inbound.Protocol{e: inbound.LMTP})
+	p, _ := parts(new(box), map[Endpoint]inbound.Service{e: {Protocol: inbound.LMTP}})
 	if err := r.Start(t.Context(), p); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("a socket that is in use was taken: %v", err)
 	}

@@ -19,6 +19,7 @@ type snapshot struct {
 	deliverer *delivery.Deliverer
 	outgoing  *dispatch.Environment
 	trusted   []netip.Prefix
+	trust     inbound.Trust
 	close     func() error
 
 	refs atomic.Int64 // one of them is the relay's own, while this is the current one
@@ -29,7 +30,8 @@ var _ inbound.Core = (*snapshot)(nil)
 
 func newSnapshot(p Parts, d *delivery.Deliverer) *snapshot {
 	hostname, _ := mailbox.ParseDomainName(p.Hostname) // the front has checked it
-	s := &snapshot{router: p.Router, deliverer: d, trusted: p.Trusted, close: p.Close, idle: make(chan struct{})}
+	s := &snapshot{router: p.Router, deliverer: d, trusted: p.Trusted, trust: p.Trust, close: p.Close,
+		idle: make(chan struct{})}
 	s.outgoing = &dispatch.Environment{
 		Hostname:      hostname,
 		Postmaster:    p.Outgoing.Postmaster,
@@ -61,6 +63,9 @@ func (s *snapshot) Route(ctx context.Context, p mailbox.Path, c routing.Client) 
 func (s *snapshot) Deliver(ctx context.Context, m *mailbox.Message, to []routing.Target, each bool) []reply.Outcome {
 	return s.deliverer.Deliver(ctx, m, to, each)
 }
+
+// Trust implements [inbound.Core].
+func (s *snapshot) Trust() *inbound.Trust { return &s.trust }
 
 // Trusted implements [inbound.Core].
 func (s *snapshot) Trusted(addr netip.Addr) bool {

@@ -40,6 +40,7 @@ type delivered struct {
 // are special: see Route and Deliver.
 type fakeCore struct {
 	discard bool // content
+	trust   Trust
 
 	mu       sync.Mutex
 	messages []delivered
@@ -59,6 +60,8 @@ func (f *fakeCore) acquire() (Core, func()) {
 }
 
 func (f *fakeCore) Trusted(netip.Addr) bool { return false }
+
+func (f *fakeCore) Trust() *Trust { return &f.trust }
 
 // Route knows u%exemple.org@mx.host.test, u@exemple.org and postmaster.
 func (f *fakeCore) Route(_ context.Context, p mailbox.Path, _ routing.Client) routing.Route {
@@ -200,7 +203,12 @@ func start(t testing.TB, p Protocol, change func(*Options)) *rig {
 
 func startOn(t testing.TB, l net.Listener, p Protocol, change func(*Options)) *rig {
 	t.Helper()
-	r := &rig{t: t, core: &fakeCore{}, log: &logBuffer{}, listener: l, served: make(chan error, 1)}
+	return startServiceOn(t, l, Service{Protocol: p}, Trust{}, change)
+}
+
+func startServiceOn(t testing.TB, l net.Listener, service Service, trust Trust, change func(*Options)) *rig {
+	t.Helper()
+	r := &rig{t: t, core: &fakeCore{trust: trust}, log: &logBuffer{}, listener: l, served: make(chan error, 1)}
 	var out io.Writer = r.log
 	if _, ok := t.(*testing.B); ok {
 		out = io.Discard
@@ -221,7 +229,7 @@ func startOn(t testing.TB, l net.Listener, p Protocol, change func(*Options)) *r
 	if r.Server, err = NewServer(o); err != nil {
 		t.Fatal(err)
 	}
-	go func() { r.served <- r.Serve(l, p) }()
+	go func() { r.served <- r.Serve(l, service) }()
 	t.Cleanup(func() {
 		r.close()
 		if a, b := r.core.acquired.Load(), r.core.released.Load(); a != b {

@@ -24,8 +24,15 @@ func Listen(ctx context.Context, network, address string) (net.Listener, error) 
 // listener hands accepted connections to go-smtp, within the limits, each behind its gate.
 type listener struct {
 	net.Listener
-	server   *Server
-	protocol Protocol
+	server  *Server
+	service Service
+}
+
+func newListener(l net.Listener, s *Server, service Service) *listener {
+	if len(service.Proxies) > 0 {
+		l = newProxied(l, service.Proxies)
+	}
+	return &listener{l, s, service}
 }
 
 // Accept implements [net.Listener].
@@ -65,14 +72,19 @@ func passes(err error) bool {
 // admit counts the connection and puts its gate before it, or turns it away.
 func (l *listener) admit(c net.Conn) net.Conn {
 	addr := remoteAddr(c)
-	s := &session{server: l.server, protocol: l.protocol, client: addr, network: network(addr)}
+	s := &session{server: l.server, service: l.service, client: addr, network: network(addr), port: remotePort(c)}
 	if err := l.server.remember(s); err != nil {
+		l.turnAway(c, reply.For(err))
+		return nil
+	}
+	if err := s.arrive(); err != nil {
+		l.server.forget(s)
 		l.turnAway(c, reply.For(err))
 		return nil
 	}
 	s.id = l.server.ids.Next()
 	s.log = l.server.options.Log.Connected(s.id, c.RemoteAddr().String(), l.Addr().String())
-	gate := wire.New(c, s, &l.server.wire)
+	gate := wire.New(c, s, &l.server.wire, s.opening())
 	l.server.attach(s, gate)
 	return gate
 }
@@ -91,6 +103,13 @@ func remoteAddr(c net.Conn) netip.Addr {
 		return a.AddrPort().Addr().Unmap()
 	}
 	return netip.Addr{}
+}
+
+func remotePort(c net.Conn) uint16 {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Port()
+	}
+	return 0
 }
 
 // network gives what counts as one client: an IPv4 address, or the /64 that every IPv6 host has to itself.

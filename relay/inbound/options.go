@@ -26,16 +26,9 @@ type Core interface {
 	Deliver(ctx context.Context, m *mailbox.Message, to []routing.Target, each bool) []reply.Outcome
 	// Trusted tells whether a client at this address may submit mail for elsewhere.
 	Trusted(addr netip.Addr) bool
+	// Trust is what there is for knowing whom and what to trust. It is never nil.
+	Trust() *Trust
 }
-
-// Protocol is what a listener speaks.
-type Protocol string
-
-// The protocols.
-const (
-	SMTP Protocol = "smtp"
-	LMTP Protocol = "lmtp"
-)
 
 // DefaultMessageSize is the longest message in octets when the limits do not say.
 const DefaultMessageSize = 50 << 20
@@ -63,15 +56,18 @@ type Timeouts struct {
 	Answer      time.Duration // for a route, and for delivery after the end of data; default 60 seconds
 	Write       time.Duration // for the client to take a reply; default 1 minute
 	ErrorDelay  time.Duration // before each refusal once there were ErrorsSlow; default 1 second
+	Handshake   time.Duration // for that of TLS; default 30 seconds
+	Greeting    time.Duration // how long a client must be silent before it is greeted; default: it is only looked at
 }
 
-// Options of a server. All but Limits and Timeouts must be given.
+// Options of a server. All but Limits, Timeouts and Guard must be given.
 type Options struct {
 	Hostname string // banner, EHLO, Received
 	Limits   Limits
 	Timeouts Timeouts
 	Log      *maillog.Log
 	Spool    *spool.Spool
+	Guard    Guard // nil: nothing is counted over time
 	// Acquire returns the snapshot of the configuration that a transaction uses, at MAIL. release is called once, when
 	// the transaction is over.
 	Acquire func() (core Core, release func())
@@ -109,6 +105,7 @@ func (t *Timeouts) setDefaults() {
 	orDefault(&t.Answer, time.Minute)
 	orDefault(&t.Write, time.Minute)
 	orDefault(&t.ErrorDelay, time.Second)
+	orDefault(&t.Handshake, 30*time.Second)
 }
 
 func orDefault[T int | int64 | time.Duration](v *T, d T) {

@@ -14,6 +14,7 @@ type trace struct {
 	client   netip.Addr
 	hostname string
 	with     string // RFC 3848, RFC 6531 section 4.3
+	tls      *secured
 	id       string
 	to       string // the one recipient, as the client wrote it; empty when there are several
 	at       time.Time
@@ -26,6 +27,9 @@ func (t trace) field() []byte {
 	b.WriteString("Received: from " + t.hello)
 	if t.client.IsValid() {
 		b.WriteString(" (" + literal(t.client) + ")")
+	}
+	if t.tls != nil {
+		b.WriteString("\r\n\t(using " + t.tls.version + " with cipher " + t.tls.cipher + ")")
 	}
 	b.WriteString("\r\n\tby " + t.hostname + " with " + t.with + " id " + t.id)
 	if t.to != "" {

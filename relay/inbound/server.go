@@ -66,6 +66,7 @@ func NewServer(o Options) (*Server, error) {
 		DataBlock:   t.DataBlock,
 		DataTotal:   t.DataTotal,
 		Write:       t.Write,
+		Handshake:   t.Handshake,
 		Buffers:     &s.buffers,
 		Draining:    s.draining,
 	}
@@ -73,10 +74,10 @@ func NewServer(o Options) (*Server, error) {
 }
 
 // Serve accepts connections of l until [Server.Shutdown], and then returns nil. It takes l over, and closes it.
-func (s *Server) Serve(l net.Listener, p Protocol) error {
+func (s *Server) Serve(l net.Listener, service Service) error {
 	front := smtp.NewServer(smtp.BackendFunc(newSession))
 	front.Domain = s.options.Hostname
-	front.LMTP = p == LMTP
+	front.LMTP = service.Protocol == LMTP
 	front.MaxMessageBytes = s.options.Limits.MessageSize
 	front.MaxRecipients = s.options.Limits.Recipients
 	front.MaxLineLength = 0 // the gate has judged every line before
@@ -95,7 +96,7 @@ func (s *Server) Serve(l net.Listener, p Protocol) error {
 	s.mu.Unlock()
 	defer s.serving.Done()
 
-	err := front.Serve(&listener{Listener: l, server: s, protocol: p})
+	err := front.Serve(newListener(l, s, service))
 	select {
 	case <-s.draining:
 		return nil

@@ -12,7 +12,9 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"mxbypass/mailbox"
+	"mxbypass/relay/guard/dnslist"
 	"mxbypass/relay/inbound/wire"
+	"mxbypass/relay/login"
 	"mxbypass/relay/maillog"
 	"mxbypass/relay/reply"
 	"mxbypass/routing"
@@ -22,16 +24,24 @@ import (
 // belongs to the goroutine of the connection.
 type session struct {
 	server   *Server
-	protocol Protocol
+	service  Service
 	wire     *wire.Conn
 	log      *maillog.Conn
 	id       string
-	client   netip.Addr // zero for a unix socket
-	network  netip.Addr // what the limit per client counts
+	client   netip.Addr    // zero for a unix socket
+	network  netip.Addr    // what the limit per client counts
+	port     uint16        // of the client
+	lateness time.Duration // by which it is greeted
 
 	hello    string // as the client called itself; empty before HELO
 	extended bool   // EHLO
 	tx       *transaction
+
+	tls         *secured        // nil: there is no TLS
+	user        *login.Identity // who has logged in; nil: nobody has
+	certificate string          // names the certificate that makes the client a trusted one; empty: none does
+	listed      *dnslist.Query  // what lists in DNS say of the client; nil: they are not asked
+	leave       func()          // gives back the place that the guard has counted
 }
 
 var (
@@ -46,10 +56,13 @@ var errAnswered = errors.New("answered")
 func (s *session) Admit(cmd *wire.Command) *reply.Reply {
 	switch cmd.Verb {
 	case wire.HELO, wire.EHLO, wire.LHLO:
-		if cmd.Hello != "" && (cmd.Verb == wire.LHLO) == (s.protocol == LMTP) {
-			s.hello, s.extended = cmd.Hello, cmd.Verb != wire.HELO
-			s.log.Greeted(s.hello, s.with(false))
+		if cmd.Hello != "" && (cmd.Verb == wire.LHLO) == (s.service.Protocol == LMTP) {
+			return s.greeted(cmd)
 		}
+	case wire.STARTTLS:
+		return s.admitTLS(cmd)
+	case wire.AUTH:
+		return s.admitAuth(cmd)
 	case wire.MAIL:
 		switch {
 		case s.hello == "":
@@ -77,6 +90,22 @@ func (s *session) Admit(cmd *wire.Command) *reply.Reply {
 			return s.outOfOrder(cmd, "RCPT comes first")
 		}
 	}
+	return nil
+}
+
+// greeted notes the name of the client, if it can be one.
+func (s *session) greeted(cmd *wire.Command) *reply.Reply {
+	core, release := s.server.options.Acquire()
+	defer release()
+	if judge := core.Trust().Hello; judge != nil && s.service.Protocol == SMTP && !s.trusted(core) {
+		if err := judge(cmd.Hello, s.client); err != nil {
+			r := reply.For(err)
+			s.Refused(cmd, r, err)
+			return &r
+		}
+	}
+	s.hello, s.extended = cmd.Hello, cmd.Verb != wire.HELO
+	s.log.Greeted(s.hello, s.with(false))
 	return nil
 }
 
@@ -116,6 +145,12 @@ func (s *session) Panicked(v any, stack []byte) {
 // Closed implements [wire.Peer].
 func (s *session) Closed() {
 	s.endTransaction()
+	if s.listed != nil {
+		s.listed.Close()
+	}
+	if s.leave != nil {
+		s.leave()
+	}
 	s.log.Disconnected()
 	s.server.forget(s)
 }
@@ -129,6 +164,18 @@ func (s *session) Mail(string, *smtp.MailOptions) (err error) {
 		s.Refused(cmd, r, err)
 		return s.refuse(r)
 	}
+	if err := s.begin(cmd); err != nil {
+		s.endTransaction()
+		r := reply.For(err)
+		s.Refused(cmd, r, err)
+		return s.refuse(r)
+	}
+	s.wire.Answer(reply.Reply{Code: 250, Enhanced: [3]int{2, 1, 0}, Text: "sender OK"})
+	return nil
+}
+
+// begin begins a transaction, if the client may.
+func (s *session) begin(cmd *wire.Command) error {
 	core, release := s.server.options.Acquire()
 	s.tx = &transaction{
 		id:      s.server.ids.Next(),
@@ -137,16 +184,24 @@ func (s *session) Mail(string, *smtp.MailOptions) (err error) {
 		release: release,
 		client: routing.Client{
 			Addr:       s.client,
-			Trusted:    s.client.IsValid() && core.Trusted(s.client),
+			Trusted:    s.trusted(core),
 			NullSender: cmd.Path.Address.IsNull(),
 		},
 		reverse:    cmd.Path.Address,
 		utf8:       cmd.UTF8,
+		requireTLS: cmd.RequireTLS,
 		give:       cmd.Return,
 		envelopeID: cmd.EnvelopeID,
 	}
-	s.wire.Answer(reply.Reply{Code: 250, Enhanced: [3]int{2, 1, 0}, Text: "sender OK"})
-	return nil
+	ctx, cancel := context.WithTimeout(s.server.base, s.server.options.Timeouts.Answer)
+	defer cancel()
+	if err := s.maySend(ctx, core, s.tx.reverse); err != nil {
+		return err
+	}
+	if err := s.counted(Guard.Message); err != nil {
+		return err
+	}
+	return s.filtersMail(ctx, cmd)
 }
 
 // Rcpt implements [smtp.Session].
@@ -158,7 +213,15 @@ func (s *session) Rcpt(string, *smtp.RcptOptions) (err error) {
 	route := tx.core.Route(ctx, cmd.Path, tx.client)
 	r := reply.ForRoute(route)
 	if route.Action != routing.Deliver && route.Action != routing.Relay || len(route.Recipients)+len(route.Outbound) == 0 {
+		if errors.Is(route.Err, mailbox.ErrNoMailbox) {
+			_ = s.counted(Guard.Unknown) // it is refused anyway, and the next one is slower
+		}
 		s.Refused(cmd, r, route.Err)
+		return s.refuse(r)
+	}
+	if err := s.welcome(ctx, route); err != nil {
+		r := reply.For(err)
+		s.Refused(cmd, r, err)
 		return s.refuse(r)
 	}
 	tx.accepted = append(tx.accepted, accepted{route, cmd.Report})
@@ -194,25 +257,31 @@ func (s *session) Data(io.Reader) (err error) {
 // deliver hands the message over and answers.
 func (s *session) deliver(tx *transaction, content mailbox.Content, body wire.Body) {
 	end := time.Now()
-	m := tx.message(content, trace{hello: s.hello, client: s.client, hostname: s.server.options.Hostname,
-		with: s.with(tx.utf8), id: tx.id, at: end})
+	ctx, cancel := context.WithTimeout(s.server.base, s.server.options.Timeouts.Answer)
+	defer cancel()
+	found, err := s.examine(ctx, tx, content)
+	if err != nil {
+		_ = s.refuseMessage(tx, err) // for go-smtp, which is told by who called us
+		return
+	}
+	m := tx.message(found, s.trace(tx, end))
 	s.log.Received(m, len(tx.accepted), end.Sub(tx.start))
-	to, owner, results := tx.assign(seenBefore(body, s.server.options.Hostname))
+	to, owner, results := tx.assign(seenBefore(body, s.server.options.Hostname), found)
 	if len(to) > 0 {
-		ctx, cancel := context.WithTimeout(s.server.base, s.server.options.Timeouts.Answer)
-		settle(results, owner, to, tx.core.Deliver(ctx, m, to, s.protocol == LMTP))
-		cancel()
+		settle(results, owner, to, tx.core.Deliver(ctx, m, to, s.service.Protocol == LMTP))
 	}
 	took := time.Since(end)
 	for _, r := range results {
 		switch {
 		case r.Err != nil:
 			s.log.NotDelivered(tx.id, r.Route, reply.For(r.Err), r.Err)
+		case found.discard:
+			s.log.Discarded(tx.id, r.Route)
 		case !r.Queued: // of what is queued the dispatcher tells
 			s.log.Delivered(tx.id, r.Route, took)
 		}
 	}
-	if s.protocol == SMTP {
+	if s.service.Protocol != LMTP {
 		s.wire.Answer(reply.Final(tx.id, results))
 		return
 	}
@@ -221,11 +290,17 @@ func (s *session) deliver(tx *transaction, content mailbox.Content, body wire.Bo
 	}
 }
 
+// trace is what our Received field says about the message that came at this time.
+func (s *session) trace(tx *transaction, at time.Time) trace {
+	return trace{hello: s.hello, client: s.client, hostname: s.server.options.Hostname, with: s.with(tx.utf8), tls: s.tls,
+		id: tx.id, at: at}
+}
+
 // refuseMessage answers a message that cannot be taken.
 func (s *session) refuseMessage(tx *transaction, err error) error {
 	r := reply.For(err)
 	s.log.Refused(tx.id, wire.DATA, "", r, err)
-	if s.protocol == LMTP {
+	if s.service.Protocol == LMTP {
 		for range tx.accepted[1:] {
 			s.wire.Answer(r)
 		}
@@ -259,6 +334,7 @@ func (s *session) Logout() error {
 
 func (s *session) endTransaction() {
 	if s.tx != nil {
+		s.tx.endFilters()
 		s.tx.release()
 		s.tx = nil
 	}
@@ -266,15 +342,24 @@ func (s *session) endTransaction() {
 
 // with names the protocol in Received (RFC 3848, RFC 6531 section 4.3).
 func (s *session) with(utf8 bool) string {
+	name := "SMTP"
 	switch {
-	case s.protocol == LMTP && utf8:
-		return "UTF8LMTP"
-	case s.protocol == LMTP:
-		return "LMTP"
-	case utf8:
-		return "UTF8SMTP"
-	case s.extended:
-		return "ESMTP"
+	case s.service.Protocol == LMTP:
+		name = "LMTP"
+	case s.extended && !utf8:
+		name = "ESMTP"
 	}
-	return "SMTP"
+	if utf8 {
+		name = "UTF8" + name
+	}
+	if !s.extended {
+		return name // the letters are for what EHLO has to be said before
+	}
+	if s.tls != nil {
+		name += "S"
+	}
+	if s.user != nil {
+		name += "A"
+	}
+	return name
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mxbypass/mailbox"
+	"mxbypass/relay/filter"
 	"mxbypass/relay/inbound/wire"
 	"mxbypass/relay/reply"
 	"mxbypass/routing"
@@ -20,6 +21,9 @@ type transaction struct {
 	client     routing.Client
 	reverse    mailbox.Address
 	utf8       bool
+	requireTLS bool
+	filters    []*filter.Session
+	allowed    bool           // a list in DNS knows the client for a good one
 	give       mailbox.Return // RET
 	envelopeID string         // ENVID
 	accepted   []accepted     // recipients
@@ -32,17 +36,18 @@ type accepted struct {
 	report mailbox.Report // what the client wants to be told about it
 }
 
-// message makes the message that was received.
-func (tx *transaction) message(content mailbox.Content, t trace) *mailbox.Message {
+// message makes the message that was received and found out about.
+func (tx *transaction) message(found findings, t trace) *mailbox.Message {
 	if len(tx.accepted) == 1 {
 		t.to = tx.accepted[0].route.Path.Written // with several it would give away Bcc
 	}
 	return &mailbox.Message{
-		ID:      tx.id,
-		Reverse: tx.reverse,
-		UTF8:    tx.utf8,
-		Trace:   t.field(),
-		Content: content,
+		ID:         tx.id,
+		Reverse:    tx.reverse,
+		UTF8:       tx.utf8,
+		RequireTLS: tx.requireTLS,
+		Trace:      append(found.fields, t.field()...),
+		Content:    found.content,
 
 		Return:     tx.give,
 		EnvelopeID: tx.envelopeID,
@@ -96,14 +101,17 @@ func (s seen) loop(t routing.Target) error {
 	return nil
 }
 
-// assign lists the targets of all routes that the message has not been at before, and tells for every route what
-// becomes of it: the error of a loop, or nothing yet.
-func (tx *transaction) assign(s seen) (to []routing.Target, owner []int, results []reply.Result) {
+// assign lists the targets of all routes that may have the message and that it has not been at before, and tells for
+// every route what becomes of it: the error of a loop or of what was found, or nothing yet.
+func (tx *transaction) assign(s seen, found findings) (to []routing.Target, owner []int, results []reply.Result) {
 	results = make([]reply.Result, len(tx.accepted))
 	to = make([]routing.Target, 0, len(tx.accepted))
 	owner = make([]int, 0, len(tx.accepted))
 	for i, r := range tx.accepted {
 		results[i].Route = r.route
+		if results[i].Err = found.refusal(i); results[i].Err != nil || found.discard {
+			continue
+		}
 		for _, t := range r.route.Targets(r.report) {
 			if err := s.loop(t); err != nil {
 				results[i].Err = err

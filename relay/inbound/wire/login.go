@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"strings"
-
 )
 
 // Errors of a dialogue of AUTH that concern the client alone; the connection goes on.
