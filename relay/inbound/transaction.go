@@ -24,6 +24,7 @@ type transaction struct {
 	requireTLS bool
 	filters    []*filter.Session
 	allowed    bool           // a list in DNS knows the client for a good one
+	marks      []string       // lists in DNS that it is on, without being refused for it
 	give       mailbox.Return // RET
 	envelopeID string         // ENVID
 	accepted   []accepted     // recipients
