@@ -34,6 +34,8 @@ type settings struct {
 	relay   string   // lines of [relay]
 	limits  string   // lines of [limits]
 	sites   string   // replaces the site "cloud"
+	lookups string   // lines of [dns]
+	more    string   // tables
 	wrapper []string // a program that runs the relay, such as strace
 }
 
@@ -86,6 +88,7 @@ sites = ["*"]
 [dns]
 servers = [%[3]q]
 timeout = "2s"
+%[9]s
 
 [clients]
 trusted_networks = ["127.0.0.1/32"]
@@ -104,7 +107,10 @@ driver = "file"
 path = %[7]q
 
 %[8]s
-`, filepath.Join(w.dir, "state"), port, w.dns.Addr, s.limits, s.relay, s.queue, filepath.Join(w.dir, "directory.toml"), s.sites)), 0o644))
+
+%[10]s
+`, filepath.Join(w.dir, "state"), port, w.dns.Addr, s.limits, s.relay, s.queue, filepath.Join(w.dir, "directory.toml"), s.sites,
+		s.lookups, s.more)), 0o644))
 	r, err := peer.StartRelay(config, addr, s.wrapper...)
 	must(w.t, err)
 	w.Relay = r
