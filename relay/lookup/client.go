@@ -61,6 +61,7 @@ type answer struct {
 	records []dns.RR
 	secure  bool
 	failure *net.DNSError // nil: there are records
+	absent  bool          // there is no such name, with whatever records
 	until   time.Time
 	weight  uint32
 }
@@ -132,7 +133,7 @@ func (c *Client) run(ctx context.Context, q question) *answer {
 	}
 	name, ok := presentation(q.name)
 	if !ok {
-		return &answer{failure: notFound(q.name)} // nothing that DNS could be asked for
+		return &answer{failure: notFound(q.name), absent: true} // nothing that DNS could be asked for
 	}
 	a := c.judge(q, c.dns.Ask(ctx, name, q.qtype))
 	if ctx.Err() != nil && a.failure != nil && !a.failure.IsNotFound {
@@ -153,6 +154,7 @@ func (c *Client) judge(q question, said mx.Answer[dns.RR]) *answer {
 		}
 	case mx.NoData, mx.NXDomain:
 		a.failure, ttl = notFound(q.name), min(ttl, maxNegativeTTL)
+		a.absent = said.Outcome == mx.NXDomain
 	default:
 		a.failure, ttl = failed(q.name, said.Err), failureTTL
 	}

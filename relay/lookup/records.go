@@ -121,6 +121,15 @@ func addresses(a *answer) []netip.Addr {
 	return addrs
 }
 
+// Exists tells whether there is a name in DNS, with whatever records or names below it (RFC 8020).
+func (c *Client) Exists(ctx context.Context, name string) (bool, error) {
+	a := c.ask(ctx, name, dns.TypeA)
+	if a.failure != nil && !a.failure.IsNotFound {
+		return false, a.failure
+	}
+	return !a.absent, nil
+}
+
 // MX gives the MX records of a name by preference, their hosts with a final dot. A null MX (RFC 7505) is one of host ".".
 func (c *Client) MX(ctx context.Context, name string) ([]*net.MX, error) {
 	records, _, err := c.MXSecure(ctx, name)
