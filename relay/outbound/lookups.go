@@ -74,8 +74,11 @@ func (c *Client) planMX(ctx context.Context, hop routing.Hop) plan {
 		return c.noPlan(f)
 	}
 	l.domain = c.o.Policies.Domain(ctx, hop.Domain)
-	if policy, failure, bad := l.domain.Problem(); bad && c.o.Reports != nil {
-		c.o.Reports.Record(policy, failure)
+	if policy, failure, bad := l.domain.Problem(); bad {
+		l.keep(0) // look again soon
+		if c.o.Reports != nil && failure.Type != "" {
+			c.o.Reports.Record(policy, failure)
+		}
 	}
 	hosts, loop := c.withoutUs(hop.Kind, hosts)
 	var found []ranked

@@ -54,7 +54,7 @@ func describe(c *smtpclient.Client) string {
 func (c *Client) open(ctx context.Context, hop routing.Hop, t target, patience smtpclient.Timeouts) (
 	*smtpclient.Client, error,
 ) {
-	rule := t.rules.For(hop.Need)
+	rule := c.rule(hop, t)
 	if rule.Refused != "" && !rule.Testing {
 		c.report(hop, t, rule, rule.Result, rule.Refused, netip.Addr{})
 		return nil, refusal(t, rule)
@@ -77,6 +77,15 @@ func (c *Client) open(ctx context.Context, hop routing.Hop, t target, patience s
 			Enhanced: [3]int{5, 7, 30}, Text: "the message needs REQUIRETLS, which the server does not offer", TLS: describe(smtp)}
 	}
 	return smtp, err
+}
+
+// rule is the one for mail of a hop at one of its hosts. What the configuration says of the TLS of the smarthost replaces
+// every other.
+func (c *Client) rule(hop routing.Hop, t target) *tlspolicy.Rule {
+	if s := c.o.Smarthost; hop.Kind == routing.HopSmarthost && s != nil && s.TLS != nil {
+		return &tlspolicy.Rule{Source: tlspolicy.Destination, Level: tlspolicy.Verify}
+	}
+	return t.rules.For(hop.Need)
 }
 
 // refusal is the failure of a host that a rule forbids.
@@ -134,12 +143,11 @@ func (c *Client) options(hop routing.Hop, t target, s *session, patience smtpcli
 	return o
 }
 
-// smarthost changes the options to those of the smarthost. What the configuration says of its TLS replaces every rule.
+// smarthost changes the options to those of the smarthost.
 func smarthost(o *smtpclient.Options, s *Smarthost) {
 	if s.TLS != nil {
 		o.TLS, o.Config = smtpclient.TLSRequired, s.TLS.Clone()
 		o.Config.ServerName = serverName(s.Host.Host)
-		o.Note = &session{rule: &tlspolicy.Rule{Source: tlspolicy.Destination, Level: tlspolicy.Verify}}
 	}
 	if s.Implicit {
 		o.TLS = smtpclient.TLSImplicit
@@ -193,8 +201,12 @@ func (c *Client) report(hop routing.Hop, t target, rule *tlspolicy.Rule, result 
 
 // rulesOf finds the rules of a host; its addresses are known.
 func (l *lookups) rulesOf(h exchanger, alias string, secure bool) *tlspolicy.Rules {
-	return l.c.o.Policies.Rules(l.ctx, l.domain, tlspolicy.Host{Name: h.name, Alias: alias, Port: l.port, Secure: secure,
+	rules := l.c.o.Policies.Rules(l.ctx, l.domain, tlspolicy.Host{Name: h.name, Alias: alias, Port: l.port, Secure: secure,
 		Sure: l.sure, Signed: l.signed})
+	if rules.Usual.Result == tlsrpt.DNSSECInvalid { // look again soon
+		l.keep(0)
+	}
+	return rules
 }
 
 // allowed leaves out hosts that are not to be used, where there are others.
@@ -216,4 +228,3 @@ func (l *lookups) allowed(hop routing.Hop, found []ranked) []ranked {
 	}
 	return usable
 }
-

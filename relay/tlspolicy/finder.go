@@ -75,7 +75,8 @@ func (f *Finder) Server(name mailbox.DomainName) *Domain {
 	return d
 }
 
-// Problem tells what went wrong in finding the policy of the domain, for reports; false: nothing.
+// Problem tells what went wrong in finding the policy of the domain; false: nothing. It has no type when it is nothing
+// to report.
 func (d *Domain) Problem() (tlsrpt.Policy, *tlsrpt.Failure, bool) {
 	f := &tlsrpt.Failure{}
 	switch {
@@ -83,7 +84,7 @@ func (d *Domain) Problem() (tlsrpt.Policy, *tlsrpt.Failure, bool) {
 		f.Type = tlsrpt.STSPolicyFetchError
 	case errors.Is(d.err, mtasts.ErrInvalid):
 		f.Type = tlsrpt.STSPolicyInvalid
-	default:
+	case d.err == nil:
 		return tlsrpt.Policy{}, nil, false
 	}
 	f.Reason = mailbox.Printable(d.err.Error())

@@ -9,8 +9,11 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"mxbypass/mailbox"
 )
@@ -22,8 +25,9 @@ const (
 	// the same server again and again (RFC 8461 section 3.3).
 	maxFailures = 10_000
 	failedFor   = 5 * time.Minute
-	// maxFetches is how many fetches run at once.
-	maxFetches = 50
+	// maxFetches is how many fetches run at once, and maxRefreshes how many of them are not for mail that waits.
+	maxFetches   = 50
+	maxRefreshes = 10
 
 	// refreshEvery is how often is looked for policies that get old: those older than refreshAfter, or than half their age.
 	refreshEvery = time.Hour
@@ -288,10 +292,15 @@ func (c *Cache) refreshLoop() {
 	}
 }
 
-// refresh fetches policies again that get old, and forgets those that are too old, one after the other.
+// refresh fetches policies again that get old, and forgets those that are too old.
 func (c *Cache) refresh(ctx context.Context) {
+	type old struct {
+		domain  string
+		expires time.Time
+	}
 	now := c.o.Now()
-	var due, over []string
+	var due []old
+	var over []string
 	c.mu.Lock()
 	for d, e := range c.kept {
 		age := now.Sub(e.fetched)
@@ -300,23 +309,27 @@ func (c *Cache) refresh(ctx context.Context) {
 			delete(c.kept, d)
 			over = append(over, d)
 		case now.Sub(e.used) < forgetAfter && (age >= refreshAfter || age >= e.policy.MaxAge/2):
-			due = append(due, d)
+			due = append(due, old{d, e.expires()})
 		}
 	}
 	c.mu.Unlock()
 	for _, d := range over {
 		c.remove(d)
 	}
+	slices.SortFunc(due, func(a, b old) int { return a.expires.Compare(b.expires) })
+	var several errgroup.Group // a few slow servers keep nobody else from being asked in time
+	several.SetLimit(maxRefreshes)
 	for _, d := range due {
-		if ctx.Err() != nil {
-			return
-		}
-		texts, err := c.o.TXT(ctx, "_mta-sts."+d)
-		if err != nil {
-			continue
-		}
-		if id, there := parseRecord(texts); there {
-			_, _ = c.update(ctx, d, id) // a failure is in the log, and the next round tries again
-		}
+		several.Go(func() error {
+			texts, err := c.o.TXT(ctx, "_mta-sts."+d.domain)
+			if err != nil || ctx.Err() != nil {
+				return nil //nolint:nilerr // the next round tries again
+			}
+			if id, there := parseRecord(texts); there {
+				_, _ = c.update(ctx, d.domain, id) // a failure is in the log
+			}
+			return nil
+		})
 	}
+	_ = several.Wait() // none of them gives an error
 }
