@@ -24,6 +24,8 @@ const (
 var (
 	// ErrInvalid: a signature or its key is not valid, for good.
 	ErrInvalid = errors.New("invalid signature")
+	// ErrPolicy: it may fit, but is too weak to be believed (RFC 8301, RFC 6376 section 8.2). It goes with ErrInvalid.
+	ErrPolicy = errors.New("not accepted")
 	// ErrTemporary: a key could not be asked for now.
 	ErrTemporary = errors.New("the key cannot be looked up now")
 )
@@ -46,6 +48,9 @@ func Name(selector, domain string) string { return selector + "._domainkey." + d
 type Key struct {
 	public crypto.PublicKey
 	hashes []string // h=; nil: any
+
+	// Strict: it does not sign for subdomains (t=s).
+	Strict bool
 }
 
 // FindKey asks DNS for a key. The error wraps [ErrInvalid] or [ErrTemporary].
@@ -98,6 +103,9 @@ func ParseKey(record string) (Key, error) {
 	if hashes, limited := tags.Get("h"); limited {
 		k.hashes = list(hashes)
 	}
+	if flags, flagged := tags.Get("t"); flagged {
+		k.Strict = slices.Contains(list(flags), "s")
+	}
 	octets, err := base64.StdEncoding.DecodeString(bare(data))
 	if err != nil {
 		return Key{}, fmt.Errorf("%w: the key is not base64", ErrInvalid)
@@ -141,7 +149,7 @@ func parseRSA(der []byte) (*rsa.PublicKey, error) {
 		return nil, fmt.Errorf("%w: the key cannot be read", ErrInvalid)
 	}
 	if bits := key.N.BitLen(); bits < leastBits || bits > mostBits {
-		return nil, fmt.Errorf("%w: the key has %d bits", ErrInvalid, bits)
+		return nil, fmt.Errorf("%w: %w: the key has %d bits", ErrInvalid, ErrPolicy, bits)
 	}
 	return key, nil
 }

@@ -43,7 +43,7 @@ func Parse(f header.Field) (*Signature, error) {
 		return nil, err
 	}
 	if s.Algorithm != RSA && s.Algorithm != Ed25519 {
-		return nil, fmt.Errorf("%w: the algorithm %q is not accepted", ErrInvalid, s.Algorithm)
+		return nil, fmt.Errorf("%w: %w: the algorithm %q", ErrInvalid, ErrPolicy, s.Algorithm)
 	}
 	if s.Domain, err = s.name("d"); err != nil {
 		return nil, err
@@ -168,7 +168,7 @@ func ParseMessage(f header.Field, now time.Time) (*Message, error) {
 	case limited && now.After(expires):
 		return nil, fmt.Errorf("%w: it has expired", ErrInvalid)
 	case partial:
-		return nil, fmt.Errorf("%w: only a part of the body is signed", ErrInvalid)
+		return nil, fmt.Errorf("%w: %w: only a part of the body is signed", ErrInvalid, ErrPolicy)
 	}
 	return m, nil
 }
