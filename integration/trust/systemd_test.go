@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/textproto"
@@ -178,5 +179,15 @@ path = %[3]q
 	m.hears("READY=1")
 	if err := p.Stop(syscall.SIGTERM); err != nil {
 		t.Error(err)
+	}
+}
+
+// The unit of systemd lets little through: at most 2.0 of 10 (the threshold is in tenths).
+func TestHardening(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager",
+		"../../configs/systemd/mxbypass.service").CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("Overall exposure level")) {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
