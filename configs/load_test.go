@@ -157,6 +157,10 @@ func TestReference(t *testing.T) {
 	for i, f := range c.Filters {
 		wantDefaults(t, element("filter", i), &f, &Filter{})
 	}
+	for i, l := range c.Lists {
+		wantDefaults(t, element("dnslist", i), &l, &List{})
+	}
+	c.Lists = nil
 	c.Listeners, c.Gateways, c.Sites, c.Certificates, c.Destinations, c.Filters = nil, nil, nil, nil, nil, nil
 	if diff := cmp.Diff(want, *c, sameValues...); diff != "" {
 		t.Errorf("the reference shows other defaults, -default +reference:\n%s", diff)

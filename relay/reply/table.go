@@ -6,6 +6,9 @@ import (
 
 	"mxbypass/mailbox"
 	"mxbypass/relay/filter"
+	"mxbypass/relay/guard"
+	"mxbypass/relay/guard/dnslist"
+	"mxbypass/relay/guard/greylist"
 	"mxbypass/relay/login"
 	"mxbypass/relay/msgauth"
 	"mxbypass/relay/sign"
@@ -57,6 +60,18 @@ var table = []row{
 	{ErrLoop, 554, [3]int{5, 4, 6}, "mail loop: the message was already delivered to this mailbox"},
 
 	{ErrNotYourFrom, 550, [3]int{5, 7, 1}, "the address in the From field does not belong to your login"},
+
+	// What clients may do over time, and what is known of them.
+	{guard.ErrNetworkFull, 421, [3]int{4, 7, 0}, "too many connections from your network, try again later"},
+	{guard.ErrTooOften, 421, [3]int{4, 7, 0}, "you connect too often, try again later"},
+	{guard.ErrTooFast, 450, [3]int{4, 7, 1}, "you send too fast, try again later"},
+	{guard.ErrTooManyUnknown, 450, [3]int{4, 7, 1}, "too many recipients that do not exist, try again later"},
+	{guard.ErrLocked, 454, [3]int{4, 7, 0}, "too many failed logins, try again later"},
+	{guard.ErrOurName, 550, [3]int{5, 7, 1}, "you are not who you say: that is a name or an address of ours"},
+	{guard.ErrBareAddress, 501, [3]int{5, 5, 4}, "an address stands in brackets, such as [192.0.2.1]"},
+	{guard.ErrHelloName, 501, [3]int{5, 5, 4}, "want the full name of your host, or its address in brackets"},
+	{dnslist.ErrListed, 550, [3]int{5, 7, 1}, "your address is on a list"},
+	{greylist.ErrGreylisted, 451, [3]int{4, 7, 1}, "you are not known yet, try again in some minutes"},
 
 	// Filters. What is wrong with one that is down may be anything of what comes below.
 	{filter.ErrDown, 451, [3]int{4, 7, 1}, "a filter cannot be asked now, try again later"},
@@ -135,6 +150,10 @@ func For(err error) Reply {
 		return Reply{rejected.Code, rejected.Enhanced, plainText(rejected.Text, maxRemoteText)}
 	}
 	r := lookup(err).reply()
+	var listed *dnslist.ListedError
+	if errors.As(err, &listed) {
+		r.Text += ": " + plainText(listed.Told(), maxRemoteText)
+	}
 	if errors.Is(err, mailbox.ErrOverQuota) && saysFinal(err) {
 		r.Code, r.Enhanced[0] = 552, 5
 	}

@@ -14,6 +14,9 @@ import (
 
 	"mxbypass/mailbox"
 	"mxbypass/relay/filter"
+	"mxbypass/relay/guard"
+	"mxbypass/relay/guard/dnslist"
+	"mxbypass/relay/guard/greylist"
 	"mxbypass/relay/login"
 	"mxbypass/relay/msgauth"
 	"mxbypass/relay/sign"
@@ -67,6 +70,17 @@ var want = map[string]struct {
 	"filter.ErrDown":        {filter.ErrDown, "451 4.7.1"},
 	"filter.ErrFieldTooBig": {filter.ErrFieldTooBig, "552 5.3.4"},
 
+	"guard.ErrNetworkFull":    {guard.ErrNetworkFull, "421 4.7.0"},
+	"guard.ErrTooOften":       {guard.ErrTooOften, "421 4.7.0"},
+	"guard.ErrTooFast":        {guard.ErrTooFast, "450 4.7.1"},
+	"guard.ErrTooManyUnknown": {guard.ErrTooManyUnknown, "450 4.7.1"},
+	"guard.ErrLocked":         {guard.ErrLocked, "454 4.7.0"},
+	"guard.ErrOurName":        {guard.ErrOurName, "550 5.7.1"},
+	"guard.ErrBareAddress":    {guard.ErrBareAddress, "501 5.5.4"},
+	"guard.ErrHelloName":      {guard.ErrHelloName, "501 5.5.4"},
+	"dnslist.ErrListed":       {dnslist.ErrListed, "550 5.7.1"},
+	"greylist.ErrGreylisted":  {greylist.ErrGreylisted, "451 4.7.1"},
+
 	"reply.ErrTooManyConnections":  {ErrTooManyConnections, "421 4.3.2"},
 	"reply.ErrTooManyFromClient":   {ErrTooManyFromClient, "421 4.7.0"},
 	"reply.ErrTooManyErrors":       {ErrTooManyErrors, "421 4.7.0"},
@@ -119,7 +133,8 @@ func TestEveryErrorHasARow(t *testing.T) {
 	}
 	found := 0
 	for pkg, dir := range map[string]string{
-		"mailbox": "../../mailbox", "routing": "../../routing", "spool": "../spool", "filter": "../filter", "login": "../login", "sign": "../sign",
+		"mailbox": "../../mailbox", "routing": "../../routing", "spool": "../spool",
+		"guard": "../guard", "dnslist": "../guard/dnslist", "greylist": "../guard/greylist", "filter": "../filter", "login": "../login", "sign": "../sign",
 		"msgauth": "../msgauth",
 		"reply":   ".",
 	} {
@@ -191,6 +206,14 @@ func TestUnknownIsTemporary(t *testing.T) {
 	}
 	if r := For(nil); r.Code != 250 {
 		t.Error(r)
+	}
+}
+
+func TestListedSaysByWhom(t *testing.T) {
+	err := &dnslist.ListedError{List: "bl.example", Reason: "see https://bl.example/q?192.0.2.1"}
+	got := For(fmt.Errorf("client: %w", err)).String()
+	if want := "550 5.7.1 your address is on a list: bl.example: see https://bl.example/q?192.0.2.1"; got != want {
+		t.Errorf("%s instead of %s", got, want)
 	}
 }
 
