@@ -13,6 +13,7 @@ import (
 
 	"mxbypass/configs"
 	"mxbypass/mailbox"
+	"mxbypass/mailbox/directory"
 	"mxbypass/relay/reply"
 	"mxbypass/routing"
 )
@@ -118,14 +119,18 @@ func (a *app) findRoute(ctx context.Context, c *configs.Config, address string, 
 	var opened closers
 	defer func() { err = errors.Join(err, opened.close()) }()
 	log := slog.New(slog.NewTextHandler(a.errOut, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	elsewhere, err := openAway(ctx, c, hostname, log, &opened)
+	elsewhere, err := openAway(ctx, c, hostname, nil, log, &opened)
 	if errors.Is(err, fs.ErrPermission) { // who asks need not be who may read the secrets
 		log.Warn("asked without what stands in the files of [relay]: rewritten senders are not known", "error", err)
 		elsewhere, err = away{}, nil
 	}
 	var router *routing.Router
 	if err == nil {
-		router, err = openRouter(ctx, c, hostname, &mxCaches{}, elsewhere, c.DNS.Timeout.Std(), log, &opened)
+		var d directory.Reader
+		if d, err = openDirectory(ctx, c, log); err == nil {
+			opened.add(d.Close)
+			router, err = newRouter(c, hostname, d, &mxCaches{}, elsewhere, c.DNS.Timeout.Std(), &opened)
+		}
 	}
 	if err != nil {
 		return r, exit(exitConfig, err)

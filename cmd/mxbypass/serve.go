@@ -27,6 +27,9 @@ func (a *app) serveCommand() *cobra.Command {
 			"signal ends at once.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := harden(); err != nil {
+				return exit(exitSoftware, err)
+			}
 			signals := make(chan os.Signal, 4)
 			signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 			defer signal.Stop(signals)
@@ -43,7 +46,8 @@ func (a *app) serveCommand() *cobra.Command {
 type service struct {
 	app    *app
 	config *configs.Config // the one in use
-	caches mxCaches
+	keep   shared
+	notify notifier
 	level  slog.LevelVar
 	log    *maillog.Log
 	relay  *relay.Relay
@@ -58,13 +62,17 @@ func (a *app) serve(ctx context.Context, c *configs.Config, signals <-chan os.Si
 		return exit(exitConfig, err)
 	}
 	defer func() { err = errors.Join(err, s.log.Close()) }()
-	parts, err := buildParts(ctx, c, &s.caches, s.log.Logger())
+	s.notify.log = s.log.Logger()
+	parts, err := buildParts(ctx, c, &s.keep, s.log.Logger())
 	if err != nil {
 		return exit(exitConfig, err)
 	}
 	if err := s.start(ctx, parts); err != nil {
 		return errors.Join(err, parts.Close())
 	}
+	checkState(c.StateDir, s.log.Logger())
+	s.notify.ready()
+	defer s.notify.watch(s.relay.Alive)()
 	if ready != nil {
 		err = ready()
 	}
@@ -91,6 +99,7 @@ func (s *service) start(ctx context.Context, parts relay.Parts) error {
 		return exit(exitUnavailable, errors.Join(err, r.Shutdown(ctx)))
 	}
 	s.relay = r
+	s.keep.transport.relay.Store(r)
 	return nil
 }
 
@@ -113,10 +122,12 @@ func (s *service) wait(ctx context.Context, signals <-chan os.Signal) error {
 
 // reload puts a new configuration in use, or keeps the old one and says why.
 func (s *service) reload(ctx context.Context) {
+	s.notify.reloading()
+	defer s.notify.ready()
 	c, err := configs.Load(s.app.configFile)
 	var parts relay.Parts
 	if err == nil {
-		parts, err = buildParts(ctx, c, &s.caches, s.log.Logger())
+		parts, err = buildParts(ctx, c, &s.keep, s.log.Logger())
 	}
 	if err != nil {
 		for _, line := range errorLines(err) {
@@ -164,6 +175,7 @@ func (s *service) drain(signals <-chan os.Signal) error {
 			}
 		}
 	}()
+	s.notify.stopping()
 	s.log.Logger().Info("draining", "at_most", s.config.ShutdownTimeout.String())
 	err := s.relay.Shutdown(ctx)
 	close(done)

@@ -39,16 +39,24 @@ func (c *closers) close() error {
 
 // buildParts makes the parts of a relay from a configuration, all of them or none. It tells all that is wrong, not only
 // the first.
-func buildParts(ctx context.Context, c *configs.Config, caches *mxCaches, log *slog.Logger) (relay.Parts, error) {
+func buildParts(ctx context.Context, c *configs.Config, keep *shared, log *slog.Logger) (relay.Parts, error) {
 	var opened closers
 	hostname, err := hostnameOf(c)
 	if err != nil {
 		return relay.Parts{}, err
 	}
-	elsewhere, err := openAway(ctx, c, hostname, log, &opened)
+	elsewhere, err := openAway(ctx, c, hostname, &keep.transport, log, &opened)
 	var router *routing.Router
+	var trust inbound.Trust
 	if err == nil {
-		router, err = openRouter(ctx, c, hostname, caches, elsewhere, 0, log, &opened)
+		var d directory.Reader
+		if d, err = openDirectory(ctx, c, log); err == nil {
+			opened.add(d.Close)
+			router, err = newRouter(c, hostname, d, &keep.mx, elsewhere, 0, &opened)
+			var cause error
+			trust, cause = openTrust(ctx, c, hostname, d, keep, log, &opened)
+			err = errors.Join(err, cause)
+		}
 	}
 	var stores map[string]mailbox.Store
 	if err = errors.Join(err, checkStores(c)); err == nil { // so that nothing is made when something is wrong
@@ -59,17 +67,19 @@ func buildParts(ctx context.Context, c *configs.Config, caches *mxCaches, log *s
 	}
 	p := relay.Parts{
 		Hostname:  hostname.ASCII(),
-		Listeners: make(map[relay.Endpoint]inbound.Protocol, len(c.Listeners)),
+		Listeners: make(map[relay.Endpoint]inbound.Service, len(c.Listeners)),
 		Limits:    limitsOf(c.Limits),
 		Timeouts:  timeoutsOf(c.Limits),
 		Router:    router,
 		Stores:    stores,
 		Trusted:   c.Clients.TrustedNetworks,
+		Trust:     trust,
+		Guard:     guardOptions(c),
 		Outgoing:  elsewhere.outgoing(c, log),
 		Close:     opened.close,
 	}
 	for _, l := range c.Listeners {
-		p.Listeners[relay.Endpoint(l.Address)] = inbound.Protocol(l.Protocol)
+		p.Listeners[relay.Endpoint(l.Address)] = serviceOf(c, l)
 	}
 	return p, nil
 }
@@ -82,7 +92,7 @@ func checkParts(ctx context.Context, c *configs.Config) error {
 	if err == nil {
 		err = d.Close()
 	}
-	errs = append(errs, err, checkStores(c))
+	errs = append(errs, err, checkStores(c), checkCerts(c))
 	secrets, err := c.Credentials()
 	if err == nil {
 		_, err = newRewriter(c, secrets)
@@ -131,6 +141,7 @@ func limitsOf(l configs.Limits) inbound.Limits {
 
 func timeoutsOf(l configs.Limits) inbound.Timeouts {
 	return inbound.Timeouts{
+		Greeting:  l.GreetingDelay.Std(),
 		Command:   l.CommandTimeout.Std(),
 		DataBlock: l.DataTimeout.Std(),
 		Answer:    l.StoreTimeout.Std(),
@@ -174,15 +185,10 @@ func openDirectory(ctx context.Context, c *configs.Config, log *slog.Logger) (di
 	return d, nil
 }
 
-// openRouter opens all that a decision needs, and notes it in opened. With a patience of 0 the router has its own.
-func openRouter(ctx context.Context, c *configs.Config, hostname mailbox.DomainName, caches *mxCaches, elsewhere away,
-	patience time.Duration, log *slog.Logger, opened *closers,
+// newRouter makes what decides, and notes in opened what has to be closed. With a patience of 0 it has its own.
+func newRouter(c *configs.Config, hostname mailbox.DomainName, d mailbox.Directory, caches *mxCaches, elsewhere away,
+	patience time.Duration, opened *closers,
 ) (*routing.Router, error) {
-	d, err := openDirectory(ctx, c, log)
-	if err != nil {
-		return nil, err
-	}
-	opened.add(d.Close)
 	states, err := caches.acquire(c)
 	if err != nil {
 		return nil, err
