@@ -29,6 +29,7 @@ const (
 
 // What answers are called that are not left to the library, or are counted.
 const (
+	codeContinue    = 'c'
 	codeNegotiated  = 'O'
 	codeProgress    = 'p'
 	codeReplaceBody = 'b'
@@ -74,6 +75,7 @@ type line struct {
 	frame []byte // what is left of the answer that is being read
 	said  int    // octets since begin
 	body  io.Writer
+	mute  bool // what is written is not sent, and the answer is to go on
 }
 
 // dial connects to the filter of o, within its time.
@@ -116,6 +118,10 @@ func (l *line) Read(p []byte) (int, error) {
 
 // next waits for the next answer that is for the library.
 func (l *line) next() error {
+	if l.mute {
+		l.frame = []byte{0, 0, 0, 1, codeContinue}
+		return nil
+	}
 	if err := l.out.Flush(); err != nil {
 		return err
 	}
@@ -188,6 +194,9 @@ func broken(err error) error {
 func (l *line) Write(p []byte) (int, error) {
 	if len(l.frame) > 0 || l.in.Buffered() > 0 {
 		return 0, errUnasked // the next answer would be taken for one to this command
+	}
+	if l.mute {
+		return len(p), nil
 	}
 	return l.out.Write(p)
 }

@@ -12,15 +12,12 @@ import (
 // macros are what a filter is told beside the commands, by the names that Sendmail has given them.
 type macros map[milter.MacroName]string
 
-// daemonName is what filters call the part of a mail server that takes mail in.
-const daemonName = "mxbypass"
-
 func newMacros(mta string, c Client) macros {
 	m := macros{}
 	name, _, address := c.peer()
 	m.set(milter.MacroMTAFQDN, c.Hostname)
 	m.set(milter.MacroMTAVersion, mta)
-	m.set(milter.MacroDaemonName, daemonName)
+	m.set(milter.MacroDaemonName, c.Hostname) // as Postfix has it; filters sign their results with it
 	m.set(milter.MacroClientName, name)
 	m.set(milter.MacroClientPTR, c.Name)
 	m.set(milter.MacroClientAddr, address)

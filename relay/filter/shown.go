@@ -121,20 +121,22 @@ func (s *Session) judge(m *shown) (judgement, error) {
 
 func over(act *milter.Action, err error) bool { return err != nil || act.Type != milter.ActionContinue }
 
-// sendBody sends the body, in chunks; an empty one as an empty chunk, without which the library would not end.
+// sendBody sends the body, in chunks.
 func (s *Session) sendBody(m *shown) (*milter.Action, error) {
 	r, err := m.text()
 	if err != nil {
 		return nil, ownError{err}
 	}
 	chunk := make([]byte, min(maxChunk, max(m.size, 1)))
-	for first := true; ; first = false {
+	for empty := true; ; empty = false {
 		n, err := io.ReadFull(r, chunk)
 		end := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-		if err != nil && !end {
+		switch {
+		case err != nil && !end:
 			return nil, ownError{err}
-		}
-		if n > 0 || first {
+		case n == 0 && empty:
+			return s.noBody()
+		case n > 0:
 			if act, err := s.milter.BodyChunk(chunk[:n]); over(act, err) || end || s.milter.Skip() {
 				return act, err
 			}
@@ -143,4 +145,12 @@ func (s *Session) sendBody(m *shown) (*milter.Action, error) {
 			return &milter.Action{Type: milter.ActionContinue}, nil
 		}
 	}
+}
+
+// noBody makes the library believe that it has sent a body, without which it would not go on to the end. A real chunk
+// without octets is nothing that filters expect: clamav-milter breaks off.
+func (s *Session) noBody() (*milter.Action, error) {
+	s.line.mute = true
+	defer func() { s.line.mute = false }()
+	return s.milter.BodyChunk(nil)
 }
