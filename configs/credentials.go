@@ -24,8 +24,8 @@ const (
 	leastKey = 16
 )
 
-// Credentials reads the files that [Relay] and [Transport] name. [Load] leaves them alone: most commands do not need them, and are used
-// by people who may not read them. The error is a [Problems], each of them where the file is named.
+// Credentials reads the files that [Relay] and [Transport] name. [Load] leaves them alone: most commands do not need
+// them, and are used by people who may not read them. The error is a [Problems], each of them where the file is named.
 func (c *Config) Credentials() (Credentials, error) {
 	var found Credentials
 	var problems Problems

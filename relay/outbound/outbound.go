@@ -14,9 +14,9 @@
 // # TLS
 //
 // How sure a connection has to be is the business of package tlspolicy. Where nobody says, STARTTLS is used where it is
-// offered, without asking who the server is (RFC 7435); when the handshake fails, the same server is tried once more without
-// it. A host that does not meet its rule is passed over like one that is dead, and when there is no other, mail waits.
-// Connections are kept by hop and need: what a message with REQUIRETLS goes by is opened for such mail.
+// offered, without asking who the server is (RFC 7435); when the handshake fails, the same server is tried once more
+// without it. A host that does not meet its rule is passed over like one that is dead, and when there is no other, mail
+// waits. Connections are kept by hop and need: what a message with REQUIRETLS goes by is opened for such mail.
 //
 // # What went wrong
 //
