@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 
 	"mxbypass/configs"
 	"mxbypass/mailbox"
 	"mxbypass/mailbox/directory"
 	"mxbypass/relay/certs"
-	"mxbypass/relay/guard"
 	"mxbypass/relay/guard/greylist"
 	"mxbypass/relay/inbound"
 )
@@ -35,7 +33,7 @@ func openTrust(ctx context.Context, c *configs.Config, hostname mailbox.DomainNa
 	if err != nil {
 		return t, err
 	}
-	t.Logins = logins
+	t.Logins, t.Hello = logins, helloCheck(c, hostname)
 	lookups, err := openLookup(c)
 	if err != nil {
 		return t, err
@@ -121,10 +119,4 @@ func serviceOf(c *configs.Config, l configs.Listener) inbound.Service {
 		Proxies:  l.ProxyNetworks,
 		Filters:  l.Filters,
 	}
-}
-
-// helloRule judges the names that clients give themselves.
-func helloRule(c *configs.Config, hostname mailbox.DomainName) func(string, netip.Addr) error {
-	_ = guard.Options{}
-	return nil
 }
