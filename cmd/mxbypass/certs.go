@@ -88,7 +88,7 @@ func placed(c *configs.Config, err error) error {
 			if e.Key {
 				key = fmt.Sprintf("certificate[%d].key", e.Pair)
 			}
-			err = c.Problem(key, "%v", e)
+			err = configs.Problems{c.Problem(key, "%v", e)}
 		}
 		problems = append(problems, err)
 	}
@@ -102,7 +102,7 @@ func authorities(c *configs.Config, key, path string, errs *[]error) *x509.CertP
 	}
 	pool, err := configs.ReadCAs(path)
 	if err != nil {
-		*errs = append(*errs, c.Problem(key, "%q: %v", path, err))
+		*errs = append(*errs, configs.Problems{c.Problem(key, "%q: %v", path, err)})
 	}
 	return pool
 }
