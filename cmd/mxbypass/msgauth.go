@@ -20,7 +20,7 @@ func openLookup(c *configs.Config) (*lookup.Client, error) {
 }
 
 // openMsgAuth makes what judges the origin of mail from elsewhere.
-func openMsgAuth(c *configs.Config, hostname mailbox.DomainName, caches *mxCaches, log *slog.Logger, opened *closers,
+func openMsgAuth(c *configs.Config, hostname mailbox.DomainName, caches *mxCaches, _ *slog.Logger, opened *closers,
 ) (*msgauth.Checker, error) {
 	lookups, err := openLookup(c)
 	if err != nil {
@@ -48,6 +48,5 @@ func openMsgAuth(c *configs.Config, hostname mailbox.DomainName, caches *mxCache
 		MaxHeader: int64(c.Limits.HeaderSize),
 		MXOf:      states.State,
 		Providers: providers,
-		Log:       log,
 	})
 }

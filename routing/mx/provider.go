@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -35,6 +36,11 @@ type Provider struct {
 	Kind  ProviderKind
 	Names []string // other words for it, for [Providers.Named]
 	Note  string   // on its records, for people
+
+	// What is known of mail that it sends on to others.
+	SPF     []mailbox.DomainName // whose SPF records name the hosts that it sends from
+	Inside  []netip.Prefix       // networks that stand in its Received fields between its own hosts, beside those
+	Sealers []mailbox.DomainName // whose ARC seals are its own
 
 	hosts       []pattern
 	records     []recordTemplate
@@ -80,6 +86,9 @@ type providersFile struct {
 		Hosts       []string     `toml:"hosts"`
 		Records     []recordLine `toml:"records"`
 		Alternative []recordLine `toml:"alternative"`
+		SPF         []string     `toml:"spf"`
+		Inside      []string     `toml:"inside"`
+		Sealers     []string     `toml:"sealers"`
 	} `toml:"provider"`
 }
 
@@ -109,6 +118,15 @@ func ParseProviders(data []byte) (Providers, error) {
 		p.hosts = parsePatterns(f.Hosts, collect)
 		p.records = parseTemplates(f.Records, collect)
 		p.alternative = parseTemplates(f.Alternative, collect)
+		p.SPF = parseNames(f.SPF, collect)
+		p.Sealers = parseNames(f.Sealers, collect)
+		for _, s := range f.Inside {
+			network, err := netip.ParsePrefix(s)
+			if err != nil || network != network.Masked() {
+				collect(fmt.Errorf("inside: %q is no network", s))
+			}
+			p.Inside = append(p.Inside, network)
+		}
 		for _, word := range append([]string{p.Name}, p.Names...) {
 			if other, taken := words[simplified(word)]; taken {
 				collect(fmt.Errorf("the name %q is also one of %s", word, other))
@@ -124,6 +142,18 @@ func ParseProviders(data []byte) (Providers, error) {
 		return Providers{}, err
 	}
 	return ps, nil
+}
+
+func parseNames(list []string, collect func(error)) []mailbox.DomainName {
+	var names []mailbox.DomainName
+	for _, s := range list {
+		name, err := mailbox.ParseDomainName(s)
+		if err != nil {
+			collect(fmt.Errorf("%q: %w", s, err))
+		}
+		names = append(names, name)
+	}
+	return names
 }
 
 func parsePatterns(list []string, collect func(error)) []pattern {

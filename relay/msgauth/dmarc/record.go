@@ -15,8 +15,8 @@ const (
 	Reject     Policy = "reject"
 )
 
-// softer is the policy one step below, as pct= and t= want it.
-func (p Policy) softer() Policy {
+// Softer is the policy one step below, as pct= and t= want it.
+func (p Policy) Softer() Policy {
 	if p == Reject {
 		return Quarantine
 	}
