@@ -19,12 +19,6 @@ func cut(addr netip.Addr, v4, v6 int) netip.Prefix {
 	return netip.PrefixFrom(addr, bits).Masked()
 }
 
-// name gives the octets by which a prefix is known in a table that has prefixes of one length for each family.
-func name(p netip.Prefix) []byte {
-	octets := p.Addr().As16()
-	return octets[:]
-}
-
 // exempt tells whether a plain address is in no counter over time.
 func (o *Options) exempt(addr netip.Addr) bool {
 	for _, p := range o.Exempt {

@@ -27,6 +27,8 @@ func (b *bucket) take(now int64, r Rate) (share float64, ok bool) {
 	if r.none() {
 		return 0, true
 	}
+	// After a change of the rate more may be used than there is.
+	*b = min(*b, bucket(now+int64(r.Per)))
 	if b.exhausted(now, r) {
 		return 1, false
 	}

@@ -52,13 +52,13 @@ type failureTable struct{ *table[failures] }
 
 func newFailures() failureTable { return failureTable{newTable[failures](failurePlaces)} }
 
-func (t failureTable) judge(who []byte, now int64, r Rate, slowest time.Duration) (v Verdict) {
-	t.look(t.hash(who), func(f *failures) { v = f.judge(now, r, slowest) })
+func (t failureTable) judge(who uint64, now int64, r Rate, slowest time.Duration) (v Verdict) {
+	t.look(who, func(f *failures) { v = f.judge(now, r, slowest) })
 	return v
 }
 
-func (t failureTable) fail(who []byte, now int64, r Rate, lock time.Duration) {
-	t.change(t.hash(who), weightAt(now), func(f *failures) { f.fail(now, r, lock) })
+func (t failureTable) fail(who uint64, now int64, r Rate, lock time.Duration) {
+	t.change(who, weightAt(now), func(f *failures) { f.fail(now, r, lock) })
 }
 
 // worse gives the verdict that is harder on the client.

@@ -131,7 +131,7 @@ func (g *Guard) count(o *Options, addr netip.Addr, k kind) Verdict {
 	}
 	wide, err := take(g.networks, of, &o.Network, now, k)
 	if err != nil {
-		g.hosts.look(g.hosts.hash(name(host)), func(c *counters) {
+		g.hosts.look(g.hosts.hashOf(host), func(c *counters) {
 			b, r := k.of(c, &o.Host)
 			b.back(r)
 		})
@@ -143,7 +143,7 @@ func (g *Guard) count(o *Options, addr netip.Addr, k kind) Verdict {
 // take counts one in a table.
 func take(t *table[counters], p netip.Prefix, rates *Rates, now int64, k kind) (share float64, err error) {
 	weigh := func(c *counters) int64 { return c.weight(now) }
-	t.change(t.hash(name(p)), weigh, func(c *counters) {
+	t.change(t.hashOf(p), weigh, func(c *counters) {
 		if k == recipient && c.unknown.exhausted(now, rates.Unknown) {
 			err = ErrTooManyUnknown
 			return

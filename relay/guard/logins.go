@@ -56,13 +56,13 @@ type attempt struct {
 	now     int64
 	addr    netip.Addr // plain; zero: from a unix socket
 	name    []byte
-	network []byte
+	network netip.Prefix // zero without an address
 }
 
 func (g *Guard) attempt(addr netip.Addr, login string) attempt {
 	a := attempt{o: g.options.Load(), now: g.clock(), addr: plain(addr), name: []byte(folded(login))}
 	if a.addr.IsValid() {
-		a.network = name(networkOf(a.addr))
+		a.network = networkOf(a.addr)
 	}
 	return a
 }
@@ -82,7 +82,10 @@ func folded(login string) string {
 }
 
 // pair is the key of a name and a network together. The name comes last, as it has no fixed length.
-func (a *attempt) pair() []byte { return append(append(make([]byte, 0, 64), a.network...), a.name...) }
+func (a *attempt) pair() []byte {
+	octets := a.network.Addr().As16()
+	return append(append(make([]byte, 0, 64), octets[:]...), a.name...)
+}
 
 // LoginAllowed tells whether a password may be tried, and after which delay. It must be followed by LoginFailed or
 // LoginSucceeded, unless nobody could tell.
@@ -90,14 +93,14 @@ func (g *Guard) LoginAllowed(addr netip.Addr, login string) Verdict {
 	a := g.attempt(addr, login)
 	l, r := &g.logins, &a.o.Logins
 	if l.isKnown(&a) {
-		return l.pairs.judge(a.pair(), a.now, r.Name, r.Slowest)
+		return l.pairs.judge(l.pairs.hash(a.pair()), a.now, r.Name, r.Slowest)
 	}
 	var v Verdict
 	if a.counted() {
-		v = worse(l.hosts.judge(name(hostOf(a.addr)), a.now, r.Host, r.Slowest),
-			l.networks.judge(a.network, a.now, r.Network, r.Slowest))
+		v = worse(l.hosts.judge(l.hosts.hashOf(hostOf(a.addr)), a.now, r.Host, r.Slowest),
+			l.networks.judge(l.networks.hashOf(a.network), a.now, r.Network, r.Slowest))
 	}
-	v = worse(v, l.names.judge(a.name, a.now, r.Name, r.Slowest))
+	v = worse(v, l.names.judge(l.names.hash(a.name), a.now, r.Name, r.Slowest))
 	if v.Err == nil && !l.begin(&a) {
 		v.Err = ErrLocked
 	}
@@ -109,14 +112,14 @@ func (g *Guard) LoginFailed(addr netip.Addr, login string) {
 	a := g.attempt(addr, login)
 	l, r := &g.logins, &a.o.Logins
 	if l.isKnown(&a) {
-		l.pairs.fail(a.pair(), a.now, r.Name, r.Lock)
+		l.pairs.fail(l.pairs.hash(a.pair()), a.now, r.Name, r.Lock)
 		return
 	}
 	l.end(&a)
-	l.names.fail(a.name, a.now, r.Name, r.Lock)
+	l.names.fail(l.names.hash(a.name), a.now, r.Name, r.Lock)
 	if a.counted() {
-		l.hosts.fail(name(hostOf(a.addr)), a.now, r.Host, r.Lock)
-		l.networks.fail(a.network, a.now, r.Network, r.Lock)
+		l.hosts.fail(l.hosts.hashOf(hostOf(a.addr)), a.now, r.Host, r.Lock)
+		l.networks.fail(l.networks.hashOf(a.network), a.now, r.Network, r.Lock)
 	}
 }
 
@@ -137,7 +140,7 @@ func (a *attempt) counted() bool { return a.addr.IsValid() && !a.o.exempt(a.addr
 
 // isKnown tells whether the name has succeeded from this network.
 func (l *logins) isKnown(a *attempt) (ok bool) {
-	network := l.good.hash(a.network)
+	network := l.good.hashOf(a.network)
 	l.good.look(l.good.hash(a.name), func(k *known) {
 		for _, n := range k {
 			ok = ok || n.network == network && a.now-n.at < int64(knownFor)
@@ -148,7 +151,7 @@ func (l *logins) isKnown(a *attempt) (ok bool) {
 
 // remember makes the network known for the name, in the place of the one that was used least lately.
 func (l *logins) remember(a *attempt) {
-	network := l.good.hash(a.network)
+	network := l.good.hashOf(a.network)
 	l.good.change(l.good.hash(a.name), (*known).last, func(k *known) {
 		oldest := 0
 		for i, n := range k {

@@ -2,6 +2,7 @@ package guard
 
 import (
 	"hash/maphash"
+	"net/netip"
 	"sync"
 )
 
@@ -37,10 +38,17 @@ func (t *table[T]) hash(name []byte) uint64 {
 	return max(maphash.Bytes(t.seed, name), 1)
 }
 
+// hashOf is that of a prefix, in a table that has prefixes of one length for each family.
+func (t *table[T]) hashOf(p netip.Prefix) uint64 {
+	octets := p.Addr().As16()
+	return t.hash(octets[:])
+}
+
 // change hands the value of a key to f, a zero value when it is new. weigh tells how much a value has to be kept.
 func (t *table[T]) change(key uint64, weigh func(*T) int64, f func(*T)) {
-	set, unlock := t.set(key)
-	defer unlock()
+	set, lock := t.set(key)
+	lock.Lock()
+	defer lock.Unlock()
 	least, lightest := 0, int64(0)
 	for i := range set {
 		p := &set[i]
@@ -62,8 +70,9 @@ func (t *table[T]) change(key uint64, weigh func(*T) int64, f func(*T)) {
 
 // look hands the value of a key to f if there is one.
 func (t *table[T]) look(key uint64, f func(*T)) {
-	set, unlock := t.set(key)
-	defer unlock()
+	set, lock := t.set(key)
+	lock.Lock()
+	defer lock.Unlock()
 	for i := range set {
 		if set[i].key == key {
 			f(&set[i].value)
@@ -72,9 +81,8 @@ func (t *table[T]) look(key uint64, f func(*T)) {
 	}
 }
 
-func (t *table[T]) set(key uint64) (*[places]place[T], func()) {
+// set gives the places where a key may be, and what must be held to look at them.
+func (t *table[T]) set(key uint64) (*[places]place[T], *sync.Mutex) {
 	n := key & uint64(len(t.sets)-1)
-	m := &t.locks[n&(locks-1)]
-	m.Lock()
-	return &t.sets[n], m.Unlock
+	return &t.sets[n], &t.locks[n&(locks-1)]
 }
