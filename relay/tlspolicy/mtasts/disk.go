@@ -33,12 +33,12 @@ func (c *Cache) path(domain string) string {
 	return filepath.Join(c.o.Dir, hex.EncodeToString(sum[:16])+suffix)
 }
 
-// load reads all policies.
+// load reads all policies. The folder is made with the first of them: a configuration that is wrong leaves nothing.
 func (c *Cache) load() error {
-	if err := os.MkdirAll(c.o.Dir, 0o700); err != nil {
-		return err
-	}
 	files, err := os.ReadDir(c.o.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -92,6 +92,9 @@ const temporary = ".new"
 func (c *Cache) save(r record) {
 	raw, err := json.Marshal(r)
 	path := c.path(r.Domain)
+	if err == nil {
+		err = os.MkdirAll(c.o.Dir, 0o700)
+	}
 	if err == nil {
 		err = os.WriteFile(path+temporary, raw, 0o600)
 	}
