@@ -194,7 +194,10 @@ func (e *edit) field(a milter.ModifyAction) header.Field {
 			b.WriteString("\r\n")
 			room = maxLine
 		}
-		if len(indent) > maxIndent || i > 0 && indent == "" {
+		switch {
+		case text == "":
+			indent = ""
+		case len(indent) > maxIndent || i > 0 && indent == "":
 			indent = " "
 		}
 		for line = indent + text; len(line) > room; room = maxLine {
@@ -202,9 +205,7 @@ func (e *edit) field(a milter.ModifyAction) header.Field {
 			b.WriteString(line[:n] + "\r\n")
 			indent, line = " ", " "+strings.TrimLeft(line[n:], " \t")
 		}
-		if text != "" {
-			b.WriteString(line)
-		}
+		b.WriteString(line)
 	}
 	b.WriteString("\r\n")
 	return header.Field{Name: a.HeaderName, Raw: b.Bytes()}

@@ -1,9 +1,11 @@
 package filter
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -59,6 +61,7 @@ const (
 type Filter struct {
 	options Options
 	health  health
+	dial    func(context.Context) (net.Conn, error)
 
 	mu     sync.Mutex
 	bodies *spool.Spool // nil until the first body is replaced
@@ -79,7 +82,12 @@ func New(o Options) (*Filter, error) {
 		o.MaxMessage = defaultMaxMessage
 	}
 	o.Log = o.Log.With(slog.String("filter", o.Name))
-	return &Filter{options: o, health: health{log: o.Log}}, nil
+	dialer := net.Dialer{Timeout: o.Connect}
+	return &Filter{
+		options: o,
+		health:  health{log: o.Log},
+		dial:    func(ctx context.Context) (net.Conn, error) { return dialer.DialContext(ctx, o.Network, o.Address) },
+	}, nil
 }
 
 // Close ends the filter, of which no session may be left.

@@ -66,15 +66,15 @@ const (
 // fake is a filter that does as it is told, spoken octet by octet.
 type fake struct {
 	address  string
-	protocol uint32            // what it asks for
-	agree    string            // its whole answer to the offer; empty: a good one
-	answers  map[byte]string   // packets by command, at its first time; else it wants to go on
-	hang     map[byte]bool     // commands that it never answers
-	closing  map[byte]bool     // commands at which it closes the connection
-	quiet    map[byte]bool     // commands that it does not answer, as agreed on
-	done     chan struct{}     // closed when it is to end
-	wg       sync.WaitGroup    //
-	mu       sync.Mutex        //
+	protocol uint32          // what it asks for
+	agree    string          // its whole answer to the offer; empty: a good one
+	answers  map[byte]string // packets by command, at its first time; else it wants to go on
+	hang     map[byte]bool   // commands that it never answers
+	closing  map[byte]bool   // commands at which it closes the connection
+	hung     chan struct{}   // told of a command that it does not answer
+	done     chan struct{}   // closed when it is to end
+	wg       sync.WaitGroup
+	mu       sync.Mutex
 	commands []string          // as they came: the code and the data
 	macros   map[string]string // all that came
 	accepted int
@@ -83,7 +83,8 @@ type fake struct {
 // start runs the fake until the test ends.
 func (f *fake) start(t *testing.T) *fake {
 	t.Helper()
-	f.address, f.done, f.macros = filepath.Join(t.TempDir(), "s"), make(chan struct{}), map[string]string{}
+	f.address, f.macros = filepath.Join(t.TempDir(), "s"), map[string]string{}
+	f.done, f.hung = make(chan struct{}), make(chan struct{}, 1)
 	l, err := net.Listen("unix", f.address)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +157,11 @@ func (f *fake) answer(code byte, data string) (string, bool) {
 	switch {
 	case f.closing[code]:
 		return "", false
-	case f.hang[code], f.quiet[code]:
+	case f.hang[code]:
+		select {
+		case f.hung <- struct{}{}:
+		default: // one is enough
+		}
 		return "", true
 	case code == 'O' && f.agree != "":
 		return f.agree, true
@@ -187,7 +192,7 @@ func (f *fake) said(code byte) []string {
 }
 
 // filter makes a filter that asks the fake. Its time is short enough to be waited for.
-func (f *fake) filter(t *testing.T, change func(*Options)) *Filter {
+func (f *fake) filter(t testing.TB, change func(*Options)) *Filter {
 	t.Helper()
 	o := Options{Name: "fake", Network: "unix", Address: f.address, MTA: "mxbypass 1", Dir: filepath.Join(t.TempDir(), "d"),
 		Log: slog.New(slog.DiscardHandler)}
@@ -237,3 +242,6 @@ func pass(t *testing.T, f *Filter, c mailbox.Content) (Result, []error) {
 }
 
 const message = "Received: by x\r\n\tfor y\r\nSubject:  two\r\nX-A:1\r\nx-a: 2\r\n\r\nbody\r\n"
+
+// printable is what may stand in a reply.
+const printable = " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~"

@@ -78,16 +78,6 @@ type line struct {
 	mute  bool // what is written is not sent, and the answer is to go on
 }
 
-// dial connects to the filter of o, within its time.
-func dial(ctx context.Context, o *Options) (*line, error) {
-	d := net.Dialer{Timeout: o.Connect}
-	conn, err := d.DialContext(ctx, o.Network, o.Address)
-	if err != nil {
-		return nil, err
-	}
-	return newLine(conn), nil
-}
-
 func newLine(conn net.Conn) *line {
 	return &line{Conn: conn, in: bufio.NewReaderSize(conn, 4<<10), out: bufio.NewWriterSize(conn, 16<<10)}
 }

@@ -147,10 +147,11 @@ func (s *Session) Close() {
 // connect connects to the filter and agrees with it on a protocol.
 func (s *Session) connect(ctx context.Context) error {
 	o := &s.filter.options
-	line, err := dial(ctx, o)
+	conn, err := s.filter.dial(ctx)
 	if err != nil {
 		return err
 	}
+	line := newLine(conn)
 	s.line = line
 	end := line.begin(ctx, o.Connect)
 	defer end()
