@@ -66,6 +66,11 @@ func writeLetters(dir, zones string) (all []letter, err error) {
 		zone("host.test", "mx IN A "+remoteAddr+"\n")); err != nil {
 		return nil, err
 	}
+	dkimpy, err := peer.StartDKIMPy()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, dkimpy.Close()) }()
 	body := strings.Repeat(strings.Repeat("x", 76)+"\r\n", 128)
 	for i := range senders {
 		domain := fmt.Sprintf("sender%d.example", i)
@@ -81,7 +86,7 @@ func writeLetters(dir, zones string) (all []letter, err error) {
 		if err := zone(domain, records); err != nil {
 			return nil, err
 		}
-		signed, err := key.Sign(fmt.Sprintf("From: Sender <sender@%s>\r\nTo: someone@%s\r\nSubject: load\r\n"+
+		signed, err := dkimpy.Sign(key, fmt.Sprintf("From: Sender <sender@%s>\r\nTo: someone@%s\r\nSubject: load\r\n"+
 			"Date: %s\r\nMessage-ID: <%d@%[1]s>\r\nMIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n%s",
 			domain, hosted, time.Now().Format(time.RFC1123Z), i, body))
 		if err != nil {

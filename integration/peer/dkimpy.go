@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"bufio"
 	"bytes"
 	"crypto"
 	"crypto/ed25519"
@@ -11,12 +12,82 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"os/exec"
+	"sync"
+	"syscall"
 )
 
 //go:embed dkimpy.py
 var dkimpy string
+
+// DKIMPy is dkimpy, an implementation of DKIM and ARC that is not ours, with authres beside it. One process serves all who
+// ask, one after the other: to start it takes longer than to ask it.
+type DKIMPy struct {
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    *bufio.Reader
+	errors bytes.Buffer // what it has complained of; to be read after its end
+}
+
+// StartDKIMPy starts it.
+func StartDKIMPy() (*DKIMPy, error) {
+	p := &DKIMPy{cmd: exec.Command("/usr/bin/python3", "-c", dkimpy)}
+	p.cmd.Stderr = &p.errors
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+	var err error
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	p.out = bufio.NewReader(out)
+	return p, p.cmd.Start()
+}
+
+// Close ends it.
+func (p *DKIMPy) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return errors.Join(p.in.Close(), p.cmd.Wait())
+}
+
+// ask puts a request and reads its answer.
+func (p *DKIMPy) ask(answer any, do, message string, request map[string]any) error {
+	request["do"], request["message"] = do, base64.StdEncoding.EncodeToString([]byte(message))
+	if request["txt"] == nil {
+		request["txt"] = map[string]string{}
+	}
+	text, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, err := p.in.Write(append(text, '\n')); err != nil {
+		return fmt.Errorf("dkimpy, %s: %w", do, err)
+	}
+	line, err := p.out.ReadBytes('\n')
+	if err != nil {
+		return fmt.Errorf("dkimpy, %s: %w", do, err)
+	}
+	var reply struct {
+		Answer json.RawMessage
+		Error  string
+	}
+	switch err := json.Unmarshal(line, &reply); {
+	case err != nil:
+		return fmt.Errorf("dkimpy, %s: %w", do, err)
+	case reply.Error != "":
+		return fmt.Errorf("dkimpy, %s: %s", do, reply.Error)
+	}
+	return json.Unmarshal(reply.Answer, answer)
+}
 
 // Signature is what dkimpy says of a DKIM signature.
 type Signature struct {
@@ -99,55 +170,38 @@ func NewSigningKey(domain, selector, algorithm string) (*SigningKey, error) {
 	return k, nil
 }
 
-// Sign gives a message with a signature by dkimpy on top.
-func (k *SigningKey) Sign(message string) (string, error) {
+// Sign gives a message with a signature on top.
+func (p *DKIMPy) Sign(k *SigningKey, message string) (string, error) {
 	var field string
-	err := askDKIMPy(&field, "sign", message, map[string]any{
+	err := p.ask(&field, "sign", message, map[string]any{
 		"domain": k.Domain, "selector": k.Selector, "key": k.key, "algorithm": k.algorithm,
 	})
 	return field + message, err
 }
 
-// Seal gives a message with an ARC set by dkimpy on top, which keeps the results of authserv in the message.
-func (k *SigningKey) Seal(message, authserv string, d *DNS) (string, error) {
+// Seal gives a message with an ARC set on top, which keeps the results of authserv in the message.
+func (p *DKIMPy) Seal(k *SigningKey, message, authserv string) (string, error) {
 	var fields string
-	err := askDKIMPy(&fields, "arc-seal", message, map[string]any{
-		"domain": k.Domain, "selector": k.Selector, "key": k.key, "authserv": authserv, "txt": d.Texts(),
+	err := p.ask(&fields, "arc-seal", message, map[string]any{
+		"domain": k.Domain, "selector": k.Selector, "key": k.key, "authserv": authserv,
 	})
 	return fields + message, err
 }
 
-// Verify is what dkimpy says of the signatures of a message, from the top.
-func Verify(message string, d *DNS) (all []Signature, err error) {
-	return all, askDKIMPy(&all, "verify", message, map[string]any{"txt": d.Texts()})
+// Verify judges the signatures of a message, from the top.
+func (p *DKIMPy) Verify(message string, d *DNS) (all []Signature, err error) {
+	err = p.ask(&all, "verify", message, map[string]any{"txt": d.Texts()})
+	return all, err
 }
 
-// VerifySeals is what dkimpy says of the ARC chain of a message.
-func VerifySeals(message string, d *DNS) (s Sealed, err error) {
-	return s, askDKIMPy(&s, "arc-verify", message, map[string]any{"txt": d.Texts()})
+// VerifySeals judges the ARC chain of a message.
+func (p *DKIMPy) VerifySeals(message string, d *DNS) (s Sealed, err error) {
+	err = p.ask(&s, "arc-verify", message, map[string]any{"txt": d.Texts()})
+	return s, err
 }
 
-// ReadResults has authres read a field, name included.
-func ReadResults(field string) (r Results, err error) {
-	return r, askDKIMPy(&r, "results", "", map[string]any{"field": field})
-}
-
-func askDKIMPy(answer any, do, message string, request map[string]any) error {
-	request["do"], request["message"] = do, base64.StdEncoding.EncodeToString([]byte(message))
-	if request["txt"] == nil {
-		request["txt"] = map[string]string{}
-	}
-	text, err := json.Marshal(request)
-	if err != nil {
-		return err
-	}
-	cmd := exec.Command("/usr/bin/python3", "-c", dkimpy)
-	cmd.Stdin = bytes.NewReader(text)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return fmt.Errorf("dkimpy, %s: %w: %s", do, err, stderr.Bytes())
-	}
-	return json.Unmarshal(out, answer)
+// Results has authres read a field, name included.
+func (p *DKIMPy) Results(field string) (r Results, err error) {
+	err = p.ask(&r, "results", "", map[string]any{"field": field})
+	return r, err
 }

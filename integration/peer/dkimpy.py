@@ -1,6 +1,6 @@
-"""What dkimpy (and, for DMARC's own sake, authres) says of a message: one request in JSON at stdin, its answer at stdout.
+"""What dkimpy and authres say of messages: requests at stdin, one JSON in a line, and their answers at stdout.
 
-DNS is a table that comes with the request. Messages are base64, since they are octets.
+DNS is a table that comes with a request. Messages are base64, since they are octets.
 """
 
 import base64
@@ -10,33 +10,37 @@ import sys
 import authres
 import dkim
 
-request = json.load(sys.stdin)
-message = base64.b64decode(request["message"])
-texts = {name.rstrip(".").lower(): value for name, value in request["txt"].items()}
+
+class Request(dict):
+    """A request of which the fields are octets, as dkimpy wants them."""
+
+    def octets(self, name):
+        return self[name].encode("ascii")
+
+    def message(self):
+        return base64.b64decode(self["message"])
+
+    def ask(self, name, timeout=5):
+        wanted = name.decode("ascii").rstrip(".").lower()
+        for known, value in self["txt"].items():
+            if known.rstrip(".").lower() == wanted:
+                return value.encode("ascii")
+        return None
 
 
-def ask(name, timeout=5):
-    value = texts.get(name.decode("ascii").rstrip(".").lower())
-    return None if value is None else value.encode("ascii")
-
-
-def given(name):
-    return request[name].encode("ascii")
-
-
-def sign():
+def sign(r):
     return dkim.sign(
-        message, given("selector"), given("domain"), given("key"), signature_algorithm=given("algorithm"),
+        r.message(), r.octets("selector"), r.octets("domain"), r.octets("key"), signature_algorithm=r.octets("algorithm"),
         canonicalize=(b"relaxed", b"relaxed")).decode("ascii")
 
 
-def verify():
+def verify(r):
     """One word for every signature, from the top: its domain, and whether it holds."""
-    d = dkim.DKIM(message, minkey=1024)
+    d = dkim.DKIM(r.message(), minkey=1024)
     found = []
     for i in range(sum(1 for name, _ in d.headers if name.lower() == b"dkim-signature")):
         try:
-            holds = d.verify(idx=i, dnsfunc=ask)
+            holds = d.verify(idx=i, dnsfunc=r.ask)
             why = ""
         except dkim.DKIMException as e:
             holds, why = False, repr(e)
@@ -45,26 +49,32 @@ def verify():
     return found
 
 
-def arc_seal():
-    lines = dkim.arc_sign(message, given("selector"), given("domain"), given("key"), given("authserv"))
+def arc_seal(r):
+    lines = dkim.arc_sign(r.message(), r.octets("selector"), r.octets("domain"), r.octets("key"), r.octets("authserv"))
     return b"".join(lines).decode("ascii")
 
 
-def arc_verify():
-    status, instances, why = dkim.arc_verify(message, dnsfunc=ask)
-    return {"status": status.decode("ascii"), "instances": len(instances), "why": why}
+def arc_verify(r):
+    status, instances, why = dkim.arc_verify(r.message(), dnsfunc=r.ask)
+    # There is none when the chain was ended by whoever sealed it last: it has failed.
+    return {"status": "fail" if status is None else status.decode("ascii"), "instances": len(instances), "why": why}
 
 
-def results():
-    """The topmost Authentication-Results, as authres reads it."""
-    text = request["field"]
-    field = authres.AuthenticationResultsHeader.parse(text)
+def results(r):
+    """An Authentication-Results field, as authres reads it."""
+    field = authres.AuthenticationResultsHeader.parse(r["field"])
     found = []
-    for r in field.results:
-        properties = {f"{p.type}.{p.name}": p.value for p in r.properties}
-        found.append({"method": r.method, "result": r.result, "properties": properties})
+    for one in field.results:
+        properties = {f"{p.type}.{p.name}": p.value for p in one.properties}
+        found.append({"method": one.method, "result": one.result, "properties": properties})
     return {"authserv": field.authserv_id, "results": found}
 
 
-answer = {"sign": sign, "verify": verify, "arc-seal": arc_seal, "arc-verify": arc_verify, "results": results}[request["do"]]()
-json.dump(answer, sys.stdout)
+can = {"sign": sign, "verify": verify, "arc-seal": arc_seal, "arc-verify": arc_verify, "results": results}
+for line in sys.stdin:
+    request = Request(json.loads(line))
+    try:
+        answer = {"answer": can[request["do"]](request)}
+    except Exception as e:  # whatever it is, the test has to hear of it
+        answer = {"error": repr(e)}
+    print(json.dumps(answer), flush=True)

@@ -27,12 +27,12 @@ func TestForwardedIsSealed(t *testing.T) {
 		more:    "[sign]\nseal_domain = \"host.test\"",
 	})
 	keysFor(w, "host.test")
-	signed, err := key.Sign(text)
+	signed, err := dkimpy.Sign(key, text)
 	must(t, err)
 	// A list that alters the subject, and has written down what it had found before.
 	listed := strings.Replace(signed, "Subject: hello", "Subject: [list] hello", 1)
-	listed, err = list.Seal("Authentication-Results: mx.list.example; dkim=pass header.d=client.test; "+
-		"spf=pass smtp.mailfrom=client.test; dmarc=pass header.from=client.test\r\n"+listed, "mx.list.example", w.dns)
+	listed, err = dkimpy.Seal(list, "Authentication-Results: mx.list.example; dkim=pass header.d=client.test; "+
+		"spf=pass smtp.mailfrom=client.test; dmarc=pass header.from=client.test\r\n"+listed, "mx.list.example")
 	must(t, err)
 	for i, c := range []struct {
 		name, content string
@@ -50,7 +50,7 @@ func TestForwardedIsSealed(t *testing.T) {
 		if !strings.HasPrefix(sent.From, "SRS0=") {
 			t.Errorf("%s: from %s", c.name, sent.From)
 		}
-		chain, err := peer.VerifySeals(sent.Content, w.dns)
+		chain, err := dkimpy.VerifySeals(sent.Content, w.dns)
 		must(t, err)
 		if chain.Status != "pass" || chain.Instances != c.instances {
 			t.Errorf("%s: dkimpy says %+v of\n%s", c.name, chain, sent.Content)
@@ -60,7 +60,7 @@ func TestForwardedIsSealed(t *testing.T) {
 			t.Errorf("%s: %s", c.name, aar)
 		}
 		// Whoever alters it afterwards is found out.
-		if chain, err = peer.VerifySeals(strings.Replace(sent.Content, "Hello.", "Hallo.", 1), w.dns); err != nil || chain.Status != "fail" {
+		if chain, err = dkimpy.VerifySeals(strings.Replace(sent.Content, "Hello.", "Hallo.", 1), w.dns); err != nil || chain.Status != "fail" {
 			t.Errorf("%s: altered: %+v %v", c.name, chain, err)
 		}
 	}
@@ -69,7 +69,7 @@ func TestForwardedIsSealed(t *testing.T) {
 	wantResult(t, w.got("192.0.2.1", "a@client.test", broken), "arc", "fail")
 	wantReply(t, w.send("192.0.2.1", "a@client.test", "away@exemple.org", broken), "250 2.0.0 queued")
 	must(t, remote.Await(3))
-	if chain, err := peer.VerifySeals(remote.Messages()[2].Content, w.dns); err != nil || chain.Status == "pass" {
+	if chain, err := dkimpy.VerifySeals(remote.Messages()[2].Content, w.dns); err != nil || chain.Status == "pass" {
 		t.Errorf("a broken chain was mended: %+v %v", chain, err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -181,6 +182,8 @@ func TestPasswordsOfOurs(t *testing.T) {
 	made = "$argon2id$" + made[:strings.IndexAny(made, "\"'")]
 	directory := filepath.Join(w.dir, "directory.toml")
 	must(t, os.WriteFile(directory, []byte(strings.Replace(theDomains, "contact = \""+hash, "contact = \""+made, 1)), 0o600))
+	must(t, w.Cmd.Process.Signal(syscall.SIGHUP))
+	must(t, peer.Until(soon, "the reload", func() bool { return strings.Contains(w.Output(), "msg=reloaded") }))
 	login := func(name, password string) string {
 		c, _, err := peer.DialSMTPS(w.submissions, w.client())
 		must(t, err)
@@ -190,9 +193,7 @@ func TestPasswordsOfOurs(t *testing.T) {
 		must(t, err)
 		return reply
 	}
-	must(t, peer.Until(soon, "the new password", func() bool {
-		return strings.HasPrefix(login("contact@exemple.org", "a new one"), "235 ")
-	}))
+	wantReply(t, login("contact@exemple.org", "a new one"), "235 ")
 	wantReply(t, login("contact@exemple.org", password), "535 ")
 	wantReply(t, login("foobar@exemple.org", password), "235 ")
 }

@@ -116,7 +116,8 @@ path = "`+directory+`"
 [relay]
 `+s.relay+`
 [abuse]
-`+cmp.Or(s.abuse, `exempt_networks = ["127.0.0.0/8", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"]`)+`
+`+cmp.Or(s.abuse, `exempt_networks = ["127.0.0.0/8", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"]
+login_slowest = "10ms"`)+`
 `+s.more+"\n"), 0o600))
 	w.run(config, addrs[0])
 	return w
@@ -250,7 +251,7 @@ func results(t *testing.T, message string) peer.Results {
 	if len(found) == 0 {
 		t.Fatalf("no Authentication-Results in\n%s", message)
 	}
-	r, err := peer.ReadResults("Authentication-Results: " + found[0])
+	r, err := dkimpy.Results("Authentication-Results: " + found[0])
 	must(t, err)
 	if r.AuthServ != "mx.host.test" {
 		t.Fatalf("the topmost results are by %s:\n%s", r.AuthServ, message)

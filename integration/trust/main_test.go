@@ -8,10 +8,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"mxbypass/integration/peer"
 )
 
 // racing is the binary under test, with the race detector.
 var racing string
+
+// dkimpy is what others say of signatures and seals.
+var dkimpy *peer.DKIMPy
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -33,5 +38,10 @@ func run(m *testing.M) int {
 		return 1
 	}
 	os.Setenv("MXBYPASS", racing)
+	if dkimpy, err = peer.StartDKIMPy(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer dkimpy.Close()
 	return m.Run()
 }

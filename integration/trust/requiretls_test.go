@@ -29,7 +29,7 @@ func TestRequireTLS(t *testing.T) {
 		{"kept", fmt.Sprintf("smarthost = \"smtp://localhost:%s\"\nsmarthost_tls = \"required\"\nsmarthost_ca_file = %q", portOf(keeps.Addr), there.File), keeps, true},
 		{"no TLS", relay, plain, false},
 	} {
-		w := start(t, settings{relay: c.relay, more: "[queue]\nretry_first = \"1s\""})
+		w := start(t, settings{relay: c.relay, records: []string{"localhost. 60 IN A 127.0.0.1"}, more: "[queue]\nretry_first = \"1s\""})
 		s := w.user("foobar@exemple.org")
 		before := len(c.remote.Messages())
 		w.say(s, "MAIL FROM:<foobar@exemple.org> REQUIRETLS", "250")

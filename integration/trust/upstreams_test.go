@@ -62,7 +62,7 @@ func (p provider) forwards(w *world, client, message, spf, dmarc, domain string,
 	w.t.Helper()
 	if seal {
 		var err error
-		message, err = p.sealer.Seal(fmt.Sprintf(p.results, spf, dmarc, domain)+message, p.authserv, w.dns)
+		message, err = dkimpy.Seal(p.sealer, fmt.Sprintf(p.results, spf, dmarc, domain)+message, p.authserv)
 		must(w.t, err)
 	}
 	return fmt.Sprintf(p.received, "mail."+domain, client) + message
@@ -95,9 +95,12 @@ func TestUpstreams(t *testing.T) {
 				// Signed by its author, and altered on the way by the provider: only the seal says that it was well.
 				w.got("203.0.113.7", "a@reject.example",
 					p.forwards(w, "192.0.2.1", honest, "pass", "pass", "reject.example", true))
-				// It had a forgery, and let it through: that is one here as well.
-				wantReply(t, w.send("203.0.113.7", "a@reject.example", box,
-					p.forwards(w, "192.0.2.66", honest, "", "", "reject.example", false)), "550 5.7.1 ")
+				// It had a forgery, and let it through: that is put aside, since a report would reach who has not written it.
+				m = w.got("203.0.113.7", "a@reject.example", p.forwards(w, "192.0.2.66", honest, "", "", "reject.example", false))
+				wantResult(t, m, "dmarc", "fail")
+				if len(fields(m, "X-Mxbypass-Quarantine")) != 1 {
+					t.Errorf("not put aside:\n%s", m)
+				}
 				// Somebody else who writes what it would write.
 				wantReply(t, w.send("192.0.2.66", "a@reject.example", box,
 					p.forwards(w, "192.0.2.1", honest, "", "", "reject.example", false)), "550 5.7.1 ")
