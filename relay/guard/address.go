@@ -19,6 +19,10 @@ func cut(addr netip.Addr, v4, v6 int) netip.Prefix {
 	return netip.PrefixFrom(addr, bits).Masked()
 }
 
+// free tells whether a plain address is not counted for what it sends. The machine itself is no stranger: who connects
+// from there could do worse, and what stands before us there without saying for whom is not one client.
+func (o *Options) free(addr netip.Addr) bool { return addr.IsLoopback() || o.exempt(addr) }
+
 // exempt tells whether a plain address is in no counter over time.
 func (o *Options) exempt(addr netip.Addr) bool {
 	for _, p := range o.Exempt {

@@ -64,6 +64,9 @@ func (g *Guard) Connect(addr netip.Addr) (release func(), v Verdict) {
 		return release, v
 	}
 	o := g.options.Load()
+	if addr.IsLoopback() {
+		return release, v
+	}
 	network := networkOf(addr)
 	if !g.enter(network, o.AtOnce) {
 		return release, Verdict{Err: ErrNetworkFull}
@@ -120,7 +123,7 @@ func (k kind) err() error {
 
 // count counts one for the host and its network. What the network refuses is given back to the host.
 func (g *Guard) count(o *Options, addr netip.Addr, k kind) Verdict {
-	if addr = plain(addr); !addr.IsValid() || o.exempt(addr) {
+	if addr = plain(addr); !addr.IsValid() || o.free(addr) {
 		return Verdict{}
 	}
 	now := g.clock()

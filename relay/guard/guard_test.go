@@ -135,6 +135,27 @@ func TestExempt(t *testing.T) {
 	}
 }
 
+// Of the machine itself only failed logins are counted.
+func TestLoopback(t *testing.T) {
+	o := usual()
+	o.AtOnce = 5
+	g, _ := start(o)
+	for _, a := range []string{"127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"} {
+		if n, err := until(t, 10_000, func() Verdict { return g.Unknown(ip(a)) }); err != nil {
+			t.Errorf("%s: %v after %d", a, err, n)
+		}
+		if n, err := until(t, 100, func() Verdict { _, v := g.Connect(ip(a)); return v }); err != nil {
+			t.Errorf("%s: %v after %d at once", a, err, n)
+		}
+	}
+	if _, err := until(t, 1000, func() Verdict {
+		g.LoginFailed(ip("127.0.0.1"), "u@example.org")
+		return g.LoginAllowed(ip("127.0.0.1"), "u@example.org")
+	}); err != ErrLocked {
+		t.Error(err)
+	}
+}
+
 func TestAtOnce(t *testing.T) {
 	g, _ := start(Options{AtOnce: 2, Host: Rates{Connections: per(4, time.Hour)}})
 	release1, v1 := g.Connect(ip("2001:db8::1"))
