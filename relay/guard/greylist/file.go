@@ -36,8 +36,7 @@ func (l *List) save() error {
 	l.purge()
 	text := l.encode()
 	l.mu.Unlock()
-	sum := sha256.Sum256(text)
-	err := replace(l.o.Path, append(text, sum[:]...))
+	err := replace(l.o.Path, withSum(text))
 	if err != nil {
 		l.mu.Lock()
 		l.changed = true
@@ -96,6 +95,11 @@ func (l *List) encode() []byte {
 		})
 	}
 	return b
+}
+
+func withSum(text []byte) []byte {
+	sum := sha256.Sum256(text)
+	return append(text, sum[:]...)
 }
 
 // load reads the file, and clears up what a crash has left.
