@@ -26,6 +26,7 @@ KeyFile %s
 InternalHosts 127.0.0.0/8
 Canonicalization relaxed/relaxed
 OversignHeaders From
+RequireSafeKeys no
 Syslog no
 `, domain, selector, key), "-f", "-x")
 	if err != nil {
