@@ -30,7 +30,7 @@ type Logins struct {
 
 // Options are the limits. The zero value limits nothing.
 type Options struct {
-	Exempt   []netip.Prefix // in no counter; addresses of the machine itself are in those of logins only
+	Exempt   []netip.Prefix // in no counter over time but that of a login; loopback: in no other one
 	AtOnce   int            // connections of a network; zero: any number
 	Host     Rates          // of an IPv4 address or an IPv6 /64
 	Network  Rates          // of an IPv4 /24 or an IPv6 /48

@@ -81,7 +81,7 @@ func TestSpray(t *testing.T) {
 	}
 	n := 0
 	for i := range 2500 {
-		if g.Unknown(neighbour(i % 250)).Err == nil {
+		if g.Unknown(neighbour(i%250)).Err == nil {
 			n++
 		}
 	}
