@@ -68,7 +68,8 @@ var _ spf.DNSResolver = spfResolver{}
 
 // LookupTXT implements [spf.DNSResolver].
 func (r spfResolver) LookupTXT(ctx context.Context, name string) ([]string, error) {
-	return r.lookup.TXT(ctx, name)
+	texts, err := r.lookup.TXT(ctx, name)
+	return checkedSPF(texts), err
 }
 
 // LookupMX implements [spf.DNSResolver].

@@ -184,7 +184,7 @@ func (s *scanner) result() (r Result, more bool, err error) {
 		switch {
 		case err != nil:
 			return Result{}, false, err
-		case first && value == "": // "none"
+		case first && value == "", len(r.Properties) == maxResults: // "none", or too much
 		case first:
 			method, _, _ := strings.Cut(name, "/") // its version
 			r.Method, r.Value = strings.ToLower(method), strings.ToLower(value)
