@@ -19,7 +19,9 @@ func (s stamp) Sign(context.Context, mailbox.Content) ([]byte, error) {
 	return []byte("DKIM-Signature: us\r\n"), s.err
 }
 
-func (s stamp) Seal(context.Context, mailbox.Content, []byte, arc.Chain) ([]byte, error) { return nil, s.err }
+func (s stamp) Seal(context.Context, mailbox.Content, []byte, arc.Chain) ([]byte, error) {
+	return nil, s.err
+}
 
 // words is content in memory.
 type words string

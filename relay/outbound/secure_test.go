@@ -292,7 +292,7 @@ func TestNamedServers(t *testing.T) {
 				h.Server.Port = w.port
 			}
 			conn, err := w.Connect(t.Context(), h)
-			got := ""
+			var got string
 			if err != nil {
 				got = err.Error()
 			} else {
