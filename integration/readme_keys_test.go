@@ -37,7 +37,7 @@ func waits(t *testing.T, blocks []block, dir string) {
 // Every other piece of a configuration is one beside the least, and every other directory is one in its place.
 func TestReadmePieces(t *testing.T) {
 	_, blocks := document(t, "README.md")
-	least, directory := theBlock(t, blocks, "toml", "[[listener]]"), theBlock(t, blocks, "toml", "contact@exemple.org")
+	least, directory := theBlock(t, blocks, "toml", "[[gateway]]"), theBlock(t, blocks, "toml", "contact@exemple.org")
 	pieces := 0
 	for _, b := range blocks {
 		if b.language != "toml" || b.text == least || b.text == directory {
@@ -49,6 +49,12 @@ func TestReadmePieces(t *testing.T) {
 		for _, secret := range []string{"smarthost.password", "srs.keys"} {
 			must(t, os.WriteFile(filepath.Join(dir, secret), []byte("0123456789abcdef0123456789abcdef\n"), 0o600))
 		}
+		ca, err := peer.NewCA(dir)
+		must(t, err)
+		issued, err := ca.Issue("mx.host.net")
+		must(t, err)
+		must(t, os.Rename(issued.CertFile, filepath.Join(dir, "mx.host.net.pem")))
+		must(t, os.Rename(issued.KeyFile, filepath.Join(dir, "mx.host.net.key")))
 		if strings.Contains(b.text, "[[domain]]") {
 			write(t, dir, "directory.toml", b.text)
 		} else {

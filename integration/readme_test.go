@@ -182,7 +182,7 @@ func newcomer(t *testing.T, blocks []block, dir, driver string) (config string) 
 		`"/var/lib/mxbypass"`, fmt.Sprintf("%q", dir+"/state"),
 		`"/var/mail/`, fmt.Sprintf("\"%s/", dir),
 		`"/etc/mxbypass/`, fmt.Sprintf("\"%s/", dir),
-	).Replace(theBlock(t, blocks, "toml", "[[listener]]"))
+	).Replace(theBlock(t, blocks, "toml", "[[gateway]]"))
 	if driver != "" {
 		text = strings.Replace(text, `driver = "file"`, "driver = "+driver, 1)
 		text = strings.Replace(text, "directory.toml", "directory.db", 1)
@@ -215,14 +215,28 @@ func TestReadmeConfiguration(t *testing.T) {
 	}
 	config = newcomer(t, blocks, dir, driver[1])
 	write(t, dir, "customers.csv", theBlock(t, blocks, "csv", "address"))
-	for _, words := range []string{"domain add", "domain set"} {
-		for line := range strings.Lines(theBlock(t, blocks, "sh", words)) {
-			works(t, dir, strings.ReplaceAll(strings.TrimSpace(line), "FILE", config))
+	for _, b := range blocks {
+		for line := range strings.Lines(b.text) {
+			line, _, _ = strings.Cut(strings.TrimSpace(line), " #")
+			switch {
+			case b.language != "sh":
+			case strings.Contains(b.text, "domain add"), strings.Contains(b.text, "domain set"):
+				works(t, dir, strings.ReplaceAll(line, "FILE", config))
+			case strings.Contains(line, "--hash"):
+				works(t, dir, "echo '"+aHash+"' | "+line+" -c "+config)
+			case strings.Contains(b.text, "mailbox passwd"):
+				works(t, dir, "echo 'one line of words' | "+line+" -c "+config)
+			case strings.Contains(b.text, "dkim create"):
+				works(t, dir, line+" -c "+config)
+			}
 		}
 	}
 	works(t, dir, "mxbypass config check -c "+config)
 	works(t, dir, "mxbypass route "+address[1]+" -c "+config)
 }
+
+// aHash is of a password that nobody needs.
+const aHash = "$2b$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy"
 
 // What the README names in a sentence is there: commands, targets of make.
 func TestReadmeNames(t *testing.T) {
@@ -260,7 +274,8 @@ func TestReadmeNames(t *testing.T) {
 	}
 	// No block of commands is left out by the tests here.
 	for _, b := range blocks {
-		known := []string{"make ", "swaks", " mx plan ", "config check", "domain add", "domain set", "queue stats"}
+		known := []string{"make ", "swaks", " mx plan ", "config check", "domain add", "domain set", "queue stats",
+			"mailbox passwd", "dkim create"}
 		tested := slices.ContainsFunc(known, func(s string) bool { return strings.Contains(b.text, s) })
 		if b.language == "sh" && !tested {
 			t.Errorf("no test runs\n%s", b.text)
