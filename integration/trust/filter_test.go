@@ -21,7 +21,7 @@ type filters struct {
 	signer  *peer.OpenDKIM
 }
 
-func startFilters(t *testing.T) *filters {
+func startFilters(t *testing.T, timeout string) *filters {
 	t.Helper()
 	f := &filters{}
 	var err error
@@ -40,7 +40,7 @@ func startFilters(t *testing.T) *filters {
 	must(t, err)
 	tables := fmt.Sprintf("[[filter]]\nname = \"nobody\"\naddress = \"127.0.0.1:%d\"\nwhen_down = \"accept\"\n", nobody)
 	for name, addr := range map[string]string{"clamav": f.scanner.Addr, "rspamd": f.spam.Addr, "opendkim": f.signer.Addr} {
-		tables += fmt.Sprintf("[[filter]]\nname = %q\naddress = %q\ntimeout = \"10s\"\n", name, addr)
+		tables += fmt.Sprintf("[[filter]]\nname = %q\naddress = %q\ntimeout = %q\n", name, addr, timeout)
 	}
 	f.world = start(t, settings{
 		records:  []string{key.Record},
@@ -53,7 +53,7 @@ func startFilters(t *testing.T) *filters {
 // Filters of others refuse what they know, and what they let through is delivered as they have seen and changed it.
 func TestFilters(t *testing.T) {
 	t.Parallel()
-	f := startFilters(t)
+	f := startFilters(t, "50s")
 	bodies := map[string]string{
 		"text":    "Hello.\r\n",
 		"none":    "",
@@ -100,7 +100,7 @@ func TestFilters(t *testing.T) {
 // While a filter hangs or is gone, mail waits at its sender; when it is there again, mail goes on.
 func TestFiltersDown(t *testing.T) {
 	t.Parallel()
-	f := startFilters(t)
+	f := startFilters(t, "10s")
 	must(t, f.scanner.Scanner.Cmd.Process.Signal(syscall.SIGSTOP))
 	wantReply(t, f.send("127.0.0.5", "a@client.test", box, text), "451 4.7.1 ")
 	must(t, f.scanner.Scanner.Cmd.Process.Signal(syscall.SIGCONT))

@@ -39,7 +39,10 @@ func (s *Session) result(m *shown, j judgement, c mailbox.Content) (Result, erro
 	default:
 		return r, rejection(s.filter.options.Name, j.act)
 	}
-	e := edit{leading: s.milter.ProtocolOption(milter.OptHeaderLeadingSpace), log: s.filter.options.Log.With("id", s.client.ID)}
+	e := edit{
+		leading: s.milter.ProtocolOption(milter.OptHeaderLeadingSpace),
+		log:     s.filter.options.Log.With("id", s.client.ID),
+	}
 	for _, f := range m.fields {
 		e.slots = append(e.slots, slot{field: f})
 	}

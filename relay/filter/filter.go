@@ -25,6 +25,7 @@ var (
 // WhenDown is what becomes of mail that a filter should see and cannot.
 type WhenDown int
 
+// What can become of it.
 const (
 	Tempfail WhenDown = iota // it is refused for now: [ErrDown]
 	Accept                   // it goes on as if there were no such filter

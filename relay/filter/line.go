@@ -13,12 +13,9 @@ import (
 )
 
 const (
-	// maxFrame bounds one answer of a filter, in octets. A body comes in pieces of less than 64 KiB; only header fields
-	// could be longer, and should not.
-	maxFrame = 1 << 20
-
-	// maxAnswers bounds what a filter says to one command, in octets, without the body that it writes.
-	maxAnswers = 4 << 20
+	// maxAnswers bounds what a filter says to one command, in octets, without the body that it writes: what it can add to
+	// a header.
+	maxAnswers = 1 << 20
 
 	// frameCost is what an answer counts beside its octets: the smallest ones cost memory, too.
 	frameCost = 64
@@ -121,7 +118,7 @@ func (l *line) next() error {
 			return broken(err)
 		}
 		length := binary.BigEndian.Uint32(head[:4])
-		if length < 1 || length > maxFrame {
+		if length < 1 || length > maxAnswers {
 			return fmt.Errorf("%w: %d", errFrame, length)
 		}
 		n := int(length) - 1 // without the code
