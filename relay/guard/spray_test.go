@@ -116,7 +116,7 @@ func TestHonestInASpray(t *testing.T) {
 	g, clock := start(usual())
 	r := rand.New(rand.NewPCG(5, 5))
 	for i := range 30_000 {
-		visit(g, stranger(r), "x")
+		g.Unknown(stranger(r))
 		if i%10 == 0 { // 100 connections a second, from sixteen hosts of a network
 			a := netip.AddrFrom4([4]byte{209, 85, 220, byte(i / 10 % 16)})
 			release, v := g.Connect(a)
