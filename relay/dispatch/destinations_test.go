@@ -68,7 +68,8 @@ func TestDeadDestination(t *testing.T) {
 		if leases, _, _ := w.queue.counts(); leases != n+20 || w.logged("destination up") != 1 || w.logged("destination down") != len(tries) {
 			t.Errorf("%d leases, log:\n%.3000s", leases, w.logs.String())
 		}
-		if most := w.most["mx:remote.test"]; most != 20 {
+		// How many of those that may work do at a time is the scheduler's choice.
+		if most := w.most["mx:remote.test"]; most > 20 || most <= w.env.Limits.Initial {
 			t.Errorf("%d connections at most", most)
 		}
 	})
