@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -97,16 +96,6 @@ func address(s string) mailbox.Address {
 func edKey(domain string) ed25519.PrivateKey {
 	seed := sha256.Sum256([]byte(domain))
 	return ed25519.NewKeyFromSeed(seed[:])
-}
-
-func rsaKey(t testing.TB, bits int) *rsa.PrivateKey {
-	t.Helper()
-	t.Setenv("GODEBUG", "rsa1024min=0")
-	key, err := rsa.GenerateKey(rand.Reader, bits)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
 }
 
 // publish puts the public half of a key into DNS.

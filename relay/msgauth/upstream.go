@@ -139,11 +139,12 @@ func originalSender(reverse mailbox.Address, h *header.Header, ours mailbox.Doma
 	if reverse.Domain != ours && !strings.Contains(strings.ToLower(string(reverse.Local)), "+caf_=") {
 		return reverse, !reverse.IsNull()
 	}
-	for _, f := range h.All("Return-Path") {
-		p, err := mailbox.ParseReversePath(f.Value(), true)
-		return p.Address, err == nil && !p.Address.IsNull() && p.Address != reverse
+	paths := h.All("Return-Path")
+	if len(paths) == 0 {
+		return mailbox.Address{}, false
 	}
-	return mailbox.Address{}, false
+	p, err := mailbox.ParseReversePath(strings.Trim(paths[0].Value(), "<> \t"), true)
+	return p.Address, err == nil && !p.Address.IsNull() && p.Address != reverse
 }
 
 // undoSRS reads the sender in a rewritten one: SRS0=hash=day=domain=local, with any of the separators, after a

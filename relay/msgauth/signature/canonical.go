@@ -114,25 +114,32 @@ func (b *Body) run(p []byte) int {
 // text hashes what is no white space, and what was put off before it.
 func (b *Body) text(p []byte) {
 	for ; b.ends > 0; b.ends-- {
-		b.put('\r', '\n')
+		b.lineEnd()
 	}
 	if b.space {
-		b.put(' ')
+		b.room(1)
+		b.out = append(b.out, ' ')
 		b.space = false
 	}
-	b.put(p...)
+	b.room(len(p))
+	if len(p) > bodyBuffer {
+		_, _ = b.hash.Write(p) // never fails (see [hash.Hash])
+	} else {
+		b.out = append(b.out, p...)
+	}
 	b.any = true
 }
 
-func (b *Body) put(p ...byte) {
-	if len(b.out)+len(p) > bodyBuffer {
+func (b *Body) lineEnd() {
+	b.room(2)
+	b.out = append(b.out, '\r', '\n')
+}
+
+// room makes room for n octets, if that is possible.
+func (b *Body) room(n int) {
+	if len(b.out)+n > bodyBuffer {
 		b.flush()
 	}
-	if len(p) > bodyBuffer {
-		_, _ = b.hash.Write(p) // never fails (see [hash.Hash])
-		return
-	}
-	b.out = append(b.out, p...)
 }
 
 func (b *Body) flush() {
@@ -147,7 +154,7 @@ func (b *Body) Sum() []byte {
 		b.text([]byte{'\r'})
 	}
 	if b.any || b.form == Simple {
-		b.put('\r', '\n')
+		b.lineEnd()
 	}
 	b.flush()
 	return b.hash.Sum(nil)
