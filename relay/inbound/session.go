@@ -213,10 +213,13 @@ func (s *session) Rcpt(string, *smtp.RcptOptions) (err error) {
 	route := tx.core.Route(ctx, cmd.Path, tx.client)
 	r := reply.ForRoute(route)
 	if route.Action != routing.Deliver && route.Action != routing.Relay || len(route.Recipients)+len(route.Outbound) == 0 {
-		if errors.Is(route.Err, mailbox.ErrNoMailbox) {
-			_ = s.counted(Guard.Unknown) // it is refused anyway, and the next one is slower
+		cause := route.Err
+		if errors.Is(cause, mailbox.ErrNoMailbox) {
+			if err := s.counted(Guard.Unknown); err != nil { // whoever has none left does not learn who exists
+				cause, r = err, reply.For(err)
+			}
 		}
-		s.Refused(cmd, r, route.Err)
+		s.Refused(cmd, r, cause)
 		return s.refuse(r)
 	}
 	if err := s.welcome(ctx, route); err != nil {
