@@ -77,7 +77,7 @@ var table = []row{
 	{filter.ErrDown, 451, [3]int{4, 7, 1}, "a filter cannot be asked now, try again later"},
 	{filter.ErrFieldTooBig, 552, [3]int{5, 3, 4}, "a field in the header of the message is too big for the filters of this server"},
 
-	{msgauth.ErrRejected, 550, [3]int{5, 7, 1}, "the domain in the From field wants messages refused that fail DMARC, as this one does"},
+	{msgauth.ErrRejected, 550, [3]int{5, 7, 1}, "refused by the DMARC policy of the domain in the From field"},
 	{msgauth.ErrUnsure, 451, [3]int{4, 7, 0}, "where the message comes from cannot be verified now, try again later"},
 
 	{ErrHeldBack, 451, [3]int{4, 3, 0}, "held back with another recipient, try again later"},
@@ -153,6 +153,10 @@ func For(err error) Reply {
 	var listed *dnslist.ListedError
 	if errors.As(err, &listed) {
 		r.Text += ": " + plainText(listed.Told(), maxRemoteText)
+	}
+	var forged *msgauth.Rejection
+	if errors.As(err, &forged) {
+		r.Text = forged.Error()
 	}
 	if errors.Is(err, mailbox.ErrOverQuota) && saysFinal(err) {
 		r.Code, r.Enhanced[0] = 552, 5

@@ -230,6 +230,13 @@ func TestQuotaAsTheStoreSays(t *testing.T) {
 	}
 }
 
+func TestDomainThatWantsRefusal(t *testing.T) {
+	r := For(fmt.Errorf("check: %w", &msgauth.Rejection{From: mailbox.MustDomainName("author.test")}))
+	if r.Code != 550 || r.Text != "author.test wants messages refused that fail DMARC, as this one does" {
+		t.Error(r)
+	}
+}
+
 func TestRowsAreSane(t *testing.T) {
 	for _, r := range append(table, unknown) {
 		if r.code/100 != r.enhanced[0] || r.code/100 != 4 && r.code/100 != 5 || len(r.text) > 120 || r.text == "" {
