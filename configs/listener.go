@@ -101,8 +101,8 @@ func (k checker) encryption(path string, l Listener) {
 	case l.TLS == ListenerStartTLS || l.TLS == ListenerImplicit:
 		k.at(path+".tls", "%q needs a certificate: a [[certificate]], or names in [acme]", l.TLS)
 	case l.Protocol == Submission:
-		k.at(path+".protocol", "%q needs a certificate, as passwords are sent under TLS only: a [[certificate]], or names in [acme]",
-			l.Protocol)
+		k.at(path+".protocol", "%q needs a certificate, as passwords are sent under TLS only: a [[certificate]], "+
+			"or names in [acme]", l.Protocol)
 	}
 }
 

@@ -100,7 +100,8 @@ type Relay struct {
 // New opens what outlives configurations; [ErrLocked] when another relay has the state folder. [Relay.Shutdown] must be
 // called to end the relay, whether it was started or not.
 func New(ctx context.Context, o Options) (*Relay, error) {
-	r := &Relay{options: o, log: o.Log, guard: guard.New(guard.Options{}), failed: make(chan error, 1), sockets: map[Endpoint]*socket{}}
+	r := &Relay{options: o, log: o.Log, guard: guard.New(guard.Options{}), failed: make(chan error, 1),
+		sockets: map[Endpoint]*socket{}}
 	if err := r.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("relay: %w", err), r.closeState())
 	}

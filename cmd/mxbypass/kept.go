@@ -15,12 +15,12 @@ type kept[T any] struct {
 // holding is a part that several configurations use one after the other.
 type holding[T any] struct {
 	part  T
-	close func() error
+	end   func() error
 	users int
 }
 
 // acquire returns the part that was made of these settings, or opens it. It is closed after as many calls of release.
-func (k *kept[T]) acquire(settings string, open func() (part T, close func() error, err error)) (
+func (k *kept[T]) acquire(settings string, open func() (part T, end func() error, err error)) (
 	part T, release func() error, err error,
 ) {
 	k.mu.Lock()
@@ -28,7 +28,7 @@ func (k *kept[T]) acquire(settings string, open func() (part T, close func() err
 	h := k.inUse[settings]
 	if h == nil {
 		h = new(holding[T])
-		if h.part, h.close, err = open(); err != nil {
+		if h.part, h.end, err = open(); err != nil {
 			return h.part, nil, err
 		}
 		if k.inUse == nil {
@@ -52,5 +52,5 @@ func (k *kept[T]) release(settings string) error {
 		return nil
 	}
 	delete(k.inUse, settings)
-	return h.close()
+	return h.end()
 }
