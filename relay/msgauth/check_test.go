@@ -91,7 +91,7 @@ func TestDirect(t *testing.T) {
 					t.Errorf("%s: %t, %v", d, q, err)
 				}
 			}
-			if _, ok := errors.AsType[*Rejection](err); ok != (c.err == ErrRejected) { //nolint:errorlint // of this table
+			if _, ok := errors.AsType[*Rejection](err); ok != (c.err == ErrRejected) {
 				t.Errorf("%T", err)
 			}
 		})

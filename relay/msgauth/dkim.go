@@ -131,7 +131,8 @@ func (s *candidate) own(tags signature.Tags) error {
 	if v, _ := tags.Get("v"); v != "1" {
 		return errors.New("v= is not 1")
 	}
-	if q, limited := tags.Get("q"); limited && !slices.Contains(strings.Split(strings.ReplaceAll(q, " ", ""), ":"), "dns/txt") {
+	q, limited := tags.Get("q")
+	if limited && !slices.Contains(strings.Split(strings.ReplaceAll(q, " ", ""), ":"), "dns/txt") {
 		return errors.New("q= names no way to the key that is known")
 	}
 	b, _ := tags.Get("b")

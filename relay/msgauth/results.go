@@ -178,7 +178,8 @@ func (v *Verdict) explainUpstream(say func(string, ...any), d mailbox.Domain, f 
 		say("the client is an upstream of %s (%s), so SPF is judged for %s, from where %s had it: %s", d.Name, f.why, f.before,
 			f.by, *f.spf)
 	case f.before.IsValid():
-		say("the client is an upstream of %s (%s); it had the message from %s, its sender then is not known", d.Name, f.why, f.before)
+		say("the client is an upstream of %s (%s); it had the message from %s, its sender then is not known", d.Name, f.why,
+			f.before)
 	default:
 		say("the client is an upstream of %s (%s); from where it had the message is not known", d.Name, f.why)
 	}

@@ -19,8 +19,8 @@ const (
 
 // Terms by their form. Those with an address are looked at once more.
 var (
-	spfMechanism = regexp.MustCompile(`^(?i:[-+?~]?(?:all|(?:include|exists):` + spfDomain + `|(?:a|mx)(?::` + spfDomain + `)?` +
-		spfMasks + `|ptr(?::` + spfDomain + `)?|ip4:([0-9.]+)(?:` + spfMask4 + `)?|ip6:([0-9A-Fa-f:.]+)(?:` + spfMask6 + `)?))$`)
+	spfMechanism = regexp.MustCompile(`^(?i:[-+?~]?(?:all|(?:include|exists):` + spfDomain +
+		`|(?:a|mx)(?::` + spfDomain + `)?` + spfMasks + `|ptr(?::` + spfDomain + `)?|ip4:([0-9.]+)(?:` + spfMask4 + `)?|ip6:([0-9A-Fa-f:.]+)(?:` + spfMask6 + `)?))$`)
 	spfModifier = regexp.MustCompile(`^(?i:(redirect|exp)=` + spfDomain + `|([a-z][-a-z0-9_.]*)=` + spfString + `)$`)
 )
 

@@ -22,7 +22,6 @@ const maxHops = 16
 type upstreams struct {
 	networks []netip.Prefix
 	names    []mailbox.DomainName // of SPF records
-	inside   []netip.Prefix       // networks that stand between hosts of theirs only
 	sealers  []mailbox.DomainName // whose ARC seals are theirs
 	unknown  []string             // what could not be found out, for people
 }
@@ -38,11 +37,29 @@ func (c *Checker) upstreamsOf(ctx context.Context, d mailbox.Domain) upstreams {
 			u.networks = append(u.networks, network)
 		case !name.IsZero():
 			u.names = append(u.names, name)
+			u.sealers = append(u.sealers, c.sealersOf(name)...)
 		case c.o.MXOf != nil:
 			c.addProviders(&u, c.o.MXOf(ctx, d.Name))
 		}
 	}
 	return u
+}
+
+// sealersOf are those of the provider whose SPF record a name is.
+func (c *Checker) sealersOf(spfName mailbox.DomainName) []mailbox.DomainName {
+	for _, p := range c.o.Providers.All() {
+		if slices.Contains(p.SPF, spfName) {
+			return p.Sealers
+		}
+	}
+	return nil
+}
+
+// isInside tells whether an address is one between hosts of a provider, which no mail comes from otherwise.
+func (c *Checker) isInside(addr netip.Addr) bool {
+	return slices.ContainsFunc(c.o.Providers.All(), func(p mx.Provider) bool {
+		return slices.ContainsFunc(p.Inside, func(n netip.Prefix) bool { return n.Contains(addr) })
+	})
 }
 
 func (c *Checker) addProviders(u *upstreams, state mx.State) {
@@ -57,7 +74,6 @@ func (c *Checker) addProviders(u *upstreams, state mx.State) {
 		}
 		seen = append(seen, p.Name)
 		u.names = append(u.names, p.SPF...)
-		u.inside = append(u.inside, p.Inside...)
 		u.sealers = append(u.sealers, p.Sealers...)
 	}
 }
@@ -117,7 +133,7 @@ func (c *Checker) hopBefore(ctx context.Context, u upstreams, h *header.Header) 
 	received := h.All("Received")
 	for _, f := range received[:min(len(received), maxHops)] {
 		step := parseReceived(f.Value())
-		if !outside(step.from) || slices.ContainsFunc(u.inside, func(n netip.Prefix) bool { return n.Contains(step.from) }) {
+		if !outside(step.from) || c.isInside(step.from) {
 			continue
 		}
 		if why, unsure := c.has(ctx, u, step.from); why != "" {

@@ -67,9 +67,9 @@ func shape(t *testing.T, provider, client string) string {
 func TestUpstreams(t *testing.T) {
 	t.Parallel()
 	k := newUpstreamKit(t)
-	at := map[string]struct{ server, domain, sealer, id string }{
-		"google":    {googleServer, "ours.test", "google.com", "mx.google.com"},
-		"microsoft": {microsoftServer, "microsoft.test", "microsoft.com", "mx.microsoft.com 1"},
+	at := map[string]struct{ server, domain, spf, sealer, id string }{
+		"google":    {googleServer, "ours.test", "_spf.google.com", "google.com", "mx.google.com"},
+		"microsoft": {microsoftServer, "microsoft.test", "spf.protection.outlook.com", "microsoft.com", "mx.microsoft.com 1"},
 	}
 	good := signed(t, plainMessage, "author.test", edKey("author.test"))
 	changed := strings.Replace(good, "Hello", "[External] Hello", 1)
@@ -104,12 +104,14 @@ func TestUpstreams(t *testing.T) {
 				if c.seal != "" {
 					message = k.sealed(message, p.sealer, p.id+"; "+c.seal)
 				}
-				d := mailbox.Domain{Name: name(p.domain), Upstreams: []string{"auto"}}
-				v := k.check(p.server, c.reverse, message, d)
-				quarantine, err := v.For(d)
-				steps := strings.Join(v.Steps(), "\n")
-				if quarantine != c.quarantine || err != nil || !strings.Contains(steps, c.step) {
-					t.Errorf("%t, %v\n%s\n%s", quarantine, err, steps, v.Results)
+				for _, upstream := range []string{"auto", p.spf} {
+					d := mailbox.Domain{Name: name(p.domain), Upstreams: []string{upstream}}
+					v := k.check(p.server, c.reverse, message, d)
+					quarantine, err := v.For(d)
+					steps := strings.Join(v.Steps(), "\n")
+					if quarantine != c.quarantine || err != nil || !strings.Contains(steps, c.step) {
+						t.Errorf("%s: %t, %v\n%s\n%s", upstream, quarantine, err, steps, v.Results)
+					}
 				}
 			})
 		}

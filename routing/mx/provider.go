@@ -39,7 +39,7 @@ type Provider struct {
 
 	// What is known of mail that it sends on to others.
 	SPF     []mailbox.DomainName // whose SPF records name the hosts that it sends from
-	Inside  []netip.Prefix       // networks that stand in its Received fields between its own hosts, beside those
+	Inside  []netip.Prefix       // networks of its mail hosts alone, from which nothing leaves for others
 	Sealers []mailbox.DomainName // whose ARC seals are its own
 
 	hosts       []pattern

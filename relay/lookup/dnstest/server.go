@@ -51,11 +51,11 @@ func New(t testing.TB) *Server {
 func listen(t testing.TB) (net.PacketConn, net.Listener) {
 	t.Helper()
 	for range portTries {
-		packets, err := net.ListenPacket("udp", "127.0.0.1:0")
+		packets, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		listener, err := net.Listen("tcp", packets.LocalAddr().String())
+		listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", packets.LocalAddr().String())
 		if err == nil {
 			return packets, listener
 		}
