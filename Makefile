@@ -59,7 +59,7 @@ vuln:
 	@$(GO) run $(VULN) ./... || { echo "make vuln: holes, or nothing was checked: see above" >&2; exit 1; }
 
 testssl: peers
-	$(GO) test -tags testssl -count 1 -v -timeout 30m -run '^TestTestssl$$' ./integration/trust
+	$(GO) test -tags testssl -count 1 -v -timeout 60m -run '^TestTestssl$$' ./integration/trust
 
 # The threshold is in tenths.
 hardening:
