@@ -44,6 +44,11 @@ func StartRelay(config, addr string, wrapper ...string) (*Relay, error) {
 	if err != nil {
 		return nil, err
 	}
+	return StartBinary(bin, config, addr, wrapper...)
+}
+
+// StartBinary is StartRelay with another build of it.
+func StartBinary(bin, config, addr string, wrapper ...string) (*Relay, error) {
 	args := append(append([]string{}, wrapper...), bin, "serve", "-c", config)
 	cmd := exec.Command(args[0], args[1:]...)
 	p, err := Start(cmd)

@@ -23,6 +23,7 @@ type world struct {
 	dns *peer.DNS
 	ca  *peer.CA
 
+	binary                           string // of settings
 	proxied, submission, submissions string // addresses of the other listeners
 }
 
@@ -35,6 +36,7 @@ type settings struct {
 	abuse    string   // lines of [abuse]
 	limits   string   // lines of [limits]
 	tls      string   // lines of [tls]
+	binary   string   // another build; default: racing
 	more     string   // tables
 }
 
@@ -67,7 +69,7 @@ const text = "From: Ann <a@client.test>\r\nTo: foobar@exemple.org\r\nSubject: he
 // start runs a relay and ends it with the test.
 func start(t *testing.T, s settings) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir()}
+	w := &world{t: t, dir: t.TempDir(), binary: s.binary}
 	var err error
 	w.dns, err = peer.StartDNS(s.records...)
 	must(t, err)
@@ -126,7 +128,7 @@ login_slowest = "10ms"`)+`
 // run starts the relay of a configuration, also once more after it was ended.
 func (w *world) run(config, addr string) {
 	w.t.Helper()
-	r, err := peer.StartRelay(config, addr)
+	r, err := peer.StartBinary(cmp.Or(w.binary, racing), config, addr)
 	must(w.t, err)
 	w.Relay = r
 	w.t.Cleanup(func() {

@@ -50,10 +50,11 @@ func providers(t *testing.T) []provider {
 			mx: "aspmx.l.google.com", received: googleReceived + googleFirst,
 			results: "Authentication-Results: mx.google.com;\r\n       dkim=none;\r\n       spf=%s (google.com: domain of a@%[3]s) " +
 				"smtp.mailfrom=a@%[3]s;\r\n       dmarc=%[2]s (p=REJECT sp=REJECT dis=NONE) header.from=%[3]s\r\n"},
-		{name: "microsoft", authserv: "mx.microsoft.com", sealer: microsoft, host: "mail-am0.outbound.protection.outlook.com",
+		{name: "microsoft", authserv: "mx.microsoft.com 1", sealer: microsoft, host: "mail-am0.outbound.protection.outlook.com",
 			spf: "spf.protection.outlook.com", mx: "exemple-org.mail.protection.outlook.com", received: microsoftReceived + microsoftFirst,
-			results: "Authentication-Results: mx.microsoft.com 1; spf=%s\r\n smtp.mailfrom=%[3]s; dmarc=%[2]s action=none\r\n header.from=%[3]s; " +
-				"dkim=none (message not signed)\r\n"},
+			results: "Authentication-Results: mx.microsoft.com 1; spf=%s (sender ip is\r\n 192.0.2.1) smtp.rcpttodomain=exemple.org " +
+				"smtp.mailfrom=%[3]s;\r\n dmarc=%[2]s (p=reject sp=reject pct=100) action=none\r\n header.from=%[3]s; dkim=none " +
+				"(message not signed); arc=none (0)\r\n"},
 	}
 }
 
