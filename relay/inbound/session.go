@@ -284,12 +284,29 @@ func (s *session) deliver(tx *transaction, content mailbox.Content, body wire.Bo
 			s.log.Delivered(tx.id, r.Route, took)
 		}
 	}
-	if s.service.Protocol != LMTP {
-		s.wire.Answer(reply.Final(tx.id, results))
-		return
+	s.answer(tx, results, found.discard)
+}
+
+// answer tells what became of a message.
+func (s *session) answer(tx *transaction, results []reply.Result, discarded bool) {
+	each := reply.Each
+	if discarded { // the client is told no more than that we have had it
+		each = func(id string, r reply.Result) reply.Reply {
+			if r.Err != nil {
+				return reply.Each(id, r)
+			}
+			return reply.Reply{Code: 250, Enhanced: [3]int{2, 0, 0}, Text: "accepted, id " + id}
+		}
 	}
-	for _, r := range results { // RFC 2033 section 4.2: one reply for each accepted RCPT, in order
-		s.wire.Answer(reply.Each(tx.id, r))
+	switch {
+	case s.service.Protocol == LMTP: // RFC 2033 section 4.2: one reply for each accepted RCPT, in order
+		for _, r := range results {
+			s.wire.Answer(each(tx.id, r))
+		}
+	case discarded && len(results) > 0:
+		s.wire.Answer(each(tx.id, results[0]))
+	default:
+		s.wire.Answer(reply.Final(tx.id, results))
 	}
 }
 
