@@ -113,3 +113,28 @@ func (s suite) load(server *dnstest.Server) {
 		}
 	}
 }
+
+// A record is void when anything in it is wrong, or when it is longer than anybody's; other texts are nobody's business.
+func TestRecordsAsAWhole(t *testing.T) {
+	t.Parallel()
+	const void = "v=spf1 syntax-error"
+	texts := []string{
+		"v=spf1 -all", "V=SPF1", "v=spf1  ip4:192.0.2.1/24 ip6:2001:db8::/32 a mx:a.test//64 ?include:%{d}.a.test exp=e.test x=y ~all",
+		"v=spf1 ip4:300.0.2.1", "v=spf1 ip4:192.0.2.1/33", "v=spf1 redirect=a.test redirect=b.test", "v=spf1 a:", "v=spf1 -all nonsense",
+		"v=spf1 " + strings.Repeat("a ", maxSPF), "v=spf10 nonsense", "other",
+	}
+	before := slices.Clone(texts)
+	got := checkedSPF(texts)
+	for i, text := range texts {
+		want := text
+		if i >= 3 && i <= 8 {
+			want = void
+		}
+		if got[i] != want {
+			t.Errorf("%.80q: %.80q", text, got[i])
+		}
+	}
+	if !slices.Equal(texts, before) {
+		t.Error("what the cache keeps has changed")
+	}
+}

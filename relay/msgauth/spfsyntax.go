@@ -20,13 +20,20 @@ const (
 // Terms by their form. Those with an address are looked at once more.
 var (
 	spfMechanism = regexp.MustCompile(`^(?i:[-+?~]?(?:all|(?:include|exists):` + spfDomain +
-		`|(?:a|mx)(?::` + spfDomain + `)?` + spfMasks + `|ptr(?::` + spfDomain + `)?|ip4:([0-9.]+)(?:` + spfMask4 + `)?|ip6:([0-9A-Fa-f:.]+)(?:` + spfMask6 + `)?))$`)
+		`|(?:a|mx)(?::` + spfDomain + `)?` + spfMasks + `|ptr(?::` + spfDomain +
+		`)?|ip4:([0-9.]+)(?:` + spfMask4 + `)?|ip6:([0-9A-Fa-f:.]+)(?:` + spfMask6 + `)?))$`)
 	spfModifier = regexp.MustCompile(`^(?i:(redirect|exp)=` + spfDomain + `|([a-z][-a-z0-9_.]*)=` + spfString + `)$`)
 )
+
+// maxSPF is the longest record that is read: ten times what RFC 7208 section 3.4 has for the longest that works everywhere.
+const maxSPF = 5 << 10
 
 // validSPF tells whether a record has the syntax that it must have as a whole: the module reads it term by term and stops
 // at the first that matches, while an error anywhere makes it void (RFC 7208 section 4.6).
 func validSPF(record string) bool {
+	if len(record) > maxSPF {
+		return false
+	}
 	seen := map[string]bool{}
 	for _, term := range strings.Split(record, " ")[1:] {
 		if term == "" {
