@@ -36,14 +36,14 @@ func measureAuthentication(o options, disk *disk, t *table) (err error) {
 	if err != nil {
 		return err
 	}
-	dns, err := peer.StartNSDAt(dir, zones, 53)
+	dns, err := peer.StartNSDAt(dir, zones, remoteAddr, 53)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, dns.Close()) }()
 	for i, keep := range []bool{true, false} {
 		c := cases(o.scale)[i]
-		c.name = "SPF, DKIM, DMARC: " + c.name
+		c.name = strings.Replace("SPF, DKIM, DMARC, "+c.name, ", 50 mailboxes", "", 1)
 		c.keep, c.letters, c.target, c.check = keep, letters, "4x", wellFound
 		if err := measureCase(c, startRelayJudging, startPostfixJudging, o, disk, t); err != nil {
 			return err
@@ -125,7 +125,7 @@ func wellFound(folder string) error {
 }
 
 func startRelayJudging(dir string) (server, error) {
-	return startRelayAt(remoteAddr, dir, "[dns]\nservers = [\"127.0.0.1:53\"]\n")
+	return startRelayAt(remoteAddr, dir, "[dns]\nservers = [\""+remoteAddr+"\"]\n")
 }
 
 // The clients of the load are trusted, or Postfix would not take the percent hack from them; the milters do not know that.

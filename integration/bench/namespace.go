@@ -13,7 +13,7 @@ import (
 const inside = "MXBYPASS_BENCH_NETNS"
 
 // remoteAddr is where servers are that judge their clients: what comes from there is not from this machine, which many of
-// them would let pass.
+// them would let pass. The resolver is there as well: libunbound asks nobody at 127.0.0.1.
 const remoteAddr = "192.0.2.1"
 
 // again runs this program in a network and a mount namespace of its own, which end with it: there is room for a resolver at
@@ -30,7 +30,7 @@ func again() error {
 func furnish(dir string) error {
 	resolvers := filepath.Join(dir, "resolv.conf")
 	return errors.Join(
-		os.WriteFile(resolvers, []byte("nameserver 127.0.0.1\n"), 0o644),
+		os.WriteFile(resolvers, []byte("nameserver "+remoteAddr+"\n"), 0o644),
 		command("ip", "link", "set", "lo", "up"),
 		command("ip", "addr", "add", remoteAddr+"/32", "dev", "lo"),
 		command("mount", "--make-rprivate", "/"),

@@ -22,17 +22,17 @@ func StartNSD(dir, zones string) (*NSD, error) {
 	if err != nil {
 		return nil, err
 	}
-	return StartNSDAt(dir, zones, port)
+	return StartNSDAt(dir, zones, "127.0.0.1", port)
 }
 
-// StartNSDAt is StartNSD at a port that is known: 53, for programs that ask nowhere else.
-func StartNSDAt(dir, zones string, port int) (*NSD, error) {
+// StartNSDAt is StartNSD at an address and a port that are known: 53, for programs that ask nowhere else.
+func StartNSDAt(dir, zones, ip string, port int) (*NSD, error) {
 	files, err := filepath.Glob(filepath.Join(zones, "*.zone"))
 	if err != nil || len(files) == 0 {
 		return nil, fmt.Errorf("no zone files in %s", zones)
 	}
 	text := fmt.Sprintf(`server:
-  ip-address: 127.0.0.1@%d
+  ip-address: %s@%d
   username: ""
   chroot: ""
   database: ""
@@ -46,7 +46,7 @@ func StartNSDAt(dir, zones string, port int) (*NSD, error) {
   round-robin: no
 remote-control:
   control-enable: no
-`, port, zones, filepath.Join(dir, "nsd.log"), filepath.Join(dir, "xfrd"), filepath.Join(dir, "zone.list"), dir)
+`, ip, port, zones, filepath.Join(dir, "nsd.log"), filepath.Join(dir, "xfrd"), filepath.Join(dir, "zone.list"), dir)
 	for _, f := range files {
 		name := filepath.Base(f)
 		text += fmt.Sprintf("zone:\n  name: %q\n  zonefile: %q\n", name[:len(name)-len(".zone")], f)
@@ -59,7 +59,7 @@ remote-control:
 	if err != nil {
 		return nil, err
 	}
-	addr := net.JoinHostPort("127.0.0.1", fmt.Sprint(port))
+	addr := net.JoinHostPort(ip, fmt.Sprint(port))
 	if err := p.listening(addr, ""); err != nil {
 		return nil, err
 	}

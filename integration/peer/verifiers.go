@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -23,14 +24,25 @@ func StartVerifiers(dir, authserv string) (v *Verifiers, err error) {
 	if err := os.WriteFile(nobody, []byte("192.0.2.254\n"), 0o644); err != nil {
 		return nil, err
 	}
+	resolvers, err := os.ReadFile("/etc/resolv.conf") // libunbound does not look there
+	if err != nil {
+		return nil, err
+	}
+	var servers []string
+	for line := range strings.Lines(string(resolvers)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "nameserver" {
+			servers = append(servers, f[1])
+		}
+	}
 	v = &Verifiers{}
 	var dkim, dmarc string
 	if v.DKIM, dkim, err = startMilter(dir, "opendkim", fmt.Sprintf(`AuthservID %s
 Mode v
 InternalHosts %s
 ExternalIgnoreList %[2]s
+Nameservers %[3]s
 Syslog no
-`, authserv, nobody), "-f", "-x"); err != nil {
+`, authserv, nobody, strings.Join(servers, ",")), "-f", "-x"); err != nil {
 		return nil, err
 	}
 	if v.DMARC, dmarc, err = startMilter(dir, "opendmarc", fmt.Sprintf(`AuthservID %s
