@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -80,4 +81,25 @@ func startMilter(dir, name, config string, options ...string) (*Process, string,
 func (v *Verifiers) Close() {
 	_ = v.DMARC.Stop(syscall.SIGTERM) // their codes are those of the signal
 	_ = v.DKIM.Stop(syscall.SIGTERM)
+}
+
+// StartOpenDKIMVerifier runs an opendkim that verifies what comes from anywhere, and asks the DNS at an address of this
+// machine.
+func StartOpenDKIMVerifier(dir, authserv, dnsAddr string) (*OpenDKIM, error) {
+	resolver, nobody := filepath.Join(dir, "unbound.conf"), filepath.Join(dir, "nobody")
+	text := fmt.Sprintf("server:\n  do-not-query-localhost: no\nforward-zone:\n  name: \".\"\n  forward-addr: %s\n",
+		strings.Replace(dnsAddr, ":", "@", 1))
+	if err := errors.Join(os.WriteFile(resolver, []byte(text), 0o644), os.WriteFile(nobody, []byte("192.0.2.254\n"), 0o644)); err != nil {
+		return nil, err
+	}
+	p, addr, err := startMilter(dir, "opendkim", fmt.Sprintf(`AuthservID %s
+Mode v
+InternalHosts %s
+ResolverConfiguration %s
+Syslog no
+`, authserv, nobody, resolver), "-f", "-x")
+	if err != nil {
+		return nil, err
+	}
+	return &OpenDKIM{p, addr}, nil
 }

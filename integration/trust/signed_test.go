@@ -125,3 +125,49 @@ func TestSignaturesSurvive(t *testing.T) {
 		t.Errorf("rsa-sha1: %v", all)
 	}
 }
+
+// OpenDKIM verifies what we sign, and we verify what it signs.
+func TestOpenDKIM(t *testing.T) {
+	t.Parallel()
+	key, err := peer.NewSigningKey("client.example", "s1", "rsa-sha256")
+	must(t, err)
+	signer, err := peer.StartOpenDKIMSigner(t.TempDir(), key.Domain, key.Selector, key.PEM)
+	must(t, err)
+	t.Cleanup(signer.Close)
+	remote, relay := outbox(t)
+	filter := func(o *peer.OpenDKIM) string {
+		return fmt.Sprintf("[[filter]]\nname = \"opendkim\"\naddress = %q\n", o.Addr)
+	}
+	theirs := start(t, settings{relay: relay, listener: `filters = ["opendkim"]`, more: filter(signer)})
+	keysFor(theirs, "exemple.org")
+	must(t, theirs.dns.Add(key.Record))
+	verifier, err := peer.StartOpenDKIMVerifier(t.TempDir(), "opendkim.example", theirs.dns.Addr)
+	must(t, err)
+	t.Cleanup(verifier.Close)
+	var records []string
+	for name, text := range theirs.dns.Texts() {
+		records = append(records, peer.TXT(name, text))
+	}
+	ours := start(t, settings{records: records, listener: `filters = ["opendkim"]`, more: filter(verifier)})
+
+	message := strings.ReplaceAll(text, "client.test", "client.example")
+	wantReply(t, theirs.send("127.0.0.9", "a@client.example", box, message), "250 ")
+	signed := theirs.inbox("foobar@exemple.org")[0]
+	says := func(message, who string, passes int) {
+		t.Helper()
+		for _, r := range fields(message, "Authentication-Results") {
+			if strings.HasPrefix(r, who+";") && strings.Count(r, "dkim=pass") == passes {
+				return
+			}
+		}
+		t.Errorf("%s says otherwise:\n%s", who, message)
+	}
+	says(ours.got("192.0.2.1", "a@client.example", signed[strings.Index(signed, "DKIM-Signature:"):]), "mx.host.test", 1)
+
+	reply, err := theirs.user("foobar@exemple.org").Message("foobar@exemple.org", "someone@remote.example",
+		"From: foobar@exemple.org\r\nSubject: hello\r\n\r\nHello.\r\n")
+	must(t, err)
+	wantReply(t, reply, "250 ")
+	must(t, remote.Await(1))
+	says(ours.got("192.0.2.1", "foobar@exemple.org", remote.Messages()[0].Content), "opendkim.example", 2)
+}
