@@ -256,8 +256,8 @@ func TestClientCertificates(t *testing.T) {
 	must(t, err)
 	known, err := strangers.IssueClient("known.example")
 	must(t, err)
-	print := sha256.Sum256(known.Leaf.Raw)
-	w := start(t, settings{relay: relay, tls: fmt.Sprintf("client_ca_file = %q\nclient_fingerprints = [\"%X\"]", partners.File, print)})
+	seen := sha256.Sum256(known.Leaf.Raw)
+	w := start(t, settings{relay: relay, tls: fmt.Sprintf("client_ca_file = %q\nclient_fingerprints = [\"%X\"]", partners.File, seen)})
 	for _, c := range []struct {
 		who  *peer.Issued
 		want string

@@ -105,9 +105,9 @@ func TestUpstreams(t *testing.T) {
 				// Somebody else who writes what it would write.
 				wantReply(t, w.send("192.0.2.66", "a@reject.example", box,
 					p.forwards(w, "192.0.2.1", honest, "", "", "reject.example", false)), "550 5.7.1 ")
-				if log := w.Output(); !strings.Contains(log, "msg=judged") || !strings.Contains(log, "upstream") {
-					t.Error("the log does not tell that an upstream has sent it")
-				}
+				must(t, peer.Until(soon, "the log to tell that an upstream has sent it", func() bool {
+					return strings.Contains(w.Output(), "the client is an upstream of exemple.org")
+				}))
 			})
 		}
 	}
