@@ -45,6 +45,10 @@ func (s *session) examine(ctx context.Context, tx *transaction, content mailbox.
 	chain := arc.Chain{Status: arc.None}
 	var results []byte
 	var quarantine string
+	var steps []string
+	for _, list := range tx.marks {
+		steps = append(steps, "listed by "+list)
+	}
 	switch {
 	case s.user != nil || s.service.Protocol == Submission:
 		if err := s.completed(ctx, tx, &found); err != nil {
@@ -58,8 +62,9 @@ func (s *session) examine(ctx context.Context, tx *transaction, content mailbox.
 		}
 		found.content, results, chain = v.Content, v.Results, v.Chain
 		found.refused, quarantine = tx.verdicts(v)
-		s.log.Judged(tx.id, v.Steps())
+		steps = append(steps, v.Steps()...)
 	}
+	s.log.Judged(tx.id, steps)
 	reason, judged, err := s.filtered(ctx, tx, results, &found)
 	if err != nil {
 		return found, err

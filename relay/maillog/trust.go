@@ -4,9 +4,13 @@ import (
 	"log/slog"
 	"strings"
 
+	"mxbypass/mailbox"
 	"mxbypass/relay/reply"
 	"mxbypass/routing"
 )
+
+// maxWhy bounds the explanation of a verdict, which has several parts.
+const maxWhy = 1500
 
 // loginsPerConn is how many failed logins one connection may write.
 const loginsPerConn = 20
@@ -32,9 +36,9 @@ func (c *Conn) Insecure(err error) {
 }
 
 // LoggedIn: the client has proved to be this mailbox.
-func (c *Conn) LoggedIn(mailbox string) {
-	c.login = mailbox
-	c.event(slog.LevelInfo, "logged in", slog.String("login", clip(mailbox)))
+func (c *Conn) LoggedIn(user string) {
+	c.login = user
+	c.event(slog.LevelInfo, "logged in", slog.String("login", clip(user)))
 }
 
 // LoginFailed: it has not, under this name; beyond the first ones of a connection they are counted.
@@ -50,7 +54,11 @@ func (c *Conn) LoginFailed(name string, rep reply.Reply, err error) {
 // Judged: what was found out about where a message comes from, step by step.
 func (c *Conn) Judged(msg string, steps []string) {
 	if len(steps) > 0 && c.enabled(slog.LevelInfo) {
-		c.event(slog.LevelInfo, "judged", slog.String("id", msg), slog.String("why", clip(strings.Join(steps, "; "))))
+		why := strings.Join(steps, "; ")
+		if len(why) > maxWhy {
+			why = why[:maxWhy] + "..."
+		}
+		c.event(slog.LevelInfo, "judged", slog.String("id", msg), slog.String("why", mailbox.Printable(why)))
 	}
 }
 
