@@ -118,7 +118,7 @@ func TestResults(t *testing.T) {
 		t.Errorf("%q\nwant\n%q", field, want)
 	}
 	steps := strings.Join(v.Steps(), "\n")
-	wantSteps := "iprev pass author.test\nSPF pass for author.test (matched ip)\nDKIM pass author.test \n" +
+	wantSteps := "iprev pass author.test\nSPF pass for author.test (matched ip)\nDKIM pass author.test\n" +
 		"DMARC pass for author.test by DKIM of author.test"
 	if steps != wantSteps {
 		t.Errorf("%q", steps)

@@ -118,7 +118,7 @@ func (v *Verdict) Steps() []string {
 	}
 	var steps []string
 	say := func(format string, args ...any) {
-		steps = append(steps, mailbox.Printable(fmt.Sprintf(format, args...)))
+		steps = append(steps, mailbox.Printable(strings.TrimRight(fmt.Sprintf(format, args...), " ")))
 	}
 	say("iprev %s %s", v.reverse.value, v.reverse.name)
 	say("SPF %s", v.sender)
