@@ -44,8 +44,11 @@ func (c *Conn) encrypt(config *tls.Config) error {
 	if c.state.Load() != running {
 		return reply.ErrShutdown
 	}
-	// The deadline bounds it, and Drain, Abort and Kill end it.
-	if err := conn.HandshakeContext(context.Background()); err != nil {
+	// The deadline bounds it, and Drain, Abort and Kill end it. It has a goroutine of its own because it needs a large stack,
+	// which a connection would keep for as long as it idles.
+	done := make(chan error)
+	go func() { done <- conn.HandshakeContext(context.Background()) }()
+	if err := <-done; err != nil {
 		return err
 	}
 	c.secure = conn
