@@ -62,7 +62,8 @@ func (k checker) filters() {
 		k.filterName(path+".name", i, f.Name)
 		address := path + ".address"
 		switch {
-		case !k.required(address, f.Address == Endpoint{} && k.sound(address), `where it listens, such as "unix:/run/rspamd/milter.sock"`):
+		case !k.required(address, f.Address == Endpoint{} && k.sound(address),
+			`where it listens, such as "unix:/run/rspamd/milter.sock"`):
 		case f.Address.Network == NetworkSystemd, strings.HasPrefix(f.Address.Address, ":"):
 			k.at(address, `%q: want where to connect, "host:port" or "unix:/path"`, f.Address)
 		}

@@ -50,7 +50,8 @@ func Read(c mailbox.Content, limit int64) (*Header, error) {
 	r := bufio.NewReader(io.LimitReader(c.NewReader(), limit+1))
 	for {
 		line, err := r.ReadBytes('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
+		ended := errors.Is(err, io.EOF)
+		if err != nil && !ended {
 			return nil, fmt.Errorf("header: %w", err)
 		}
 		if h.skip+int64(len(line)) > limit {
@@ -61,7 +62,7 @@ func Read(c mailbox.Content, limit int64) (*Header, error) {
 		}
 		h.skip += int64(len(line))
 		h.add(line)
-		if err != nil {
+		if ended {
 			return h, nil
 		}
 	}

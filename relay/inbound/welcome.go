@@ -65,11 +65,11 @@ func (s *session) welcome(ctx context.Context, route routing.Route) error {
 	}
 	if !tx.client.Trusted && !isPostmaster(route) {
 		if s.listed != nil {
-			if v := s.listed.Verdict(ctx); v.Err != nil {
+			v := s.listed.Verdict(ctx)
+			if v.Err != nil {
 				return v.Err
-			} else {
-				tx.allowed, tx.marks = v.Allowed, v.Marks
 			}
+			tx.allowed, tx.marks = v.Allowed, v.Marks
 		}
 		if list := tx.core.Trust().Greylist; list != nil && !tx.allowed && s.client.IsValid() {
 			if _, err := list.Check(s.client, tx.reverse, cmd.Path.Address); err != nil {

@@ -89,7 +89,8 @@ func (l *Log) parcel(msg string, p Parcel, more ...slog.Attr) {
 	a := append(make([]slog.Attr, 0, 13), slog.String("id", p.ID), slog.String("from", clip(p.From.String())),
 		slog.String("to", clip(p.To.String())), slog.String("destination", clip(p.Destination)), optional("purpose", p.Purpose))
 	a = append(a, more...)
-	a = append(a, optional("tls", p.TLS), slog.Int("attempts", p.Attempts), slog.Float64("delay", float64(p.Delay.Milliseconds())/1e3))
+	a = append(a, optional("tls", p.TLS), slog.Int("attempts", p.Attempts),
+		slog.Float64("delay", float64(p.Delay.Milliseconds())/1e3))
 	l.event(slog.LevelInfo, msg, a...)
 }
 

@@ -75,7 +75,8 @@ var table = []row{
 
 	// Filters. What is wrong with one that is down may be anything of what comes below.
 	{filter.ErrDown, 451, [3]int{4, 7, 1}, "a filter cannot be asked now, try again later"},
-	{filter.ErrFieldTooBig, 552, [3]int{5, 3, 4}, "a field in the header of the message is too big for the filters of this server"},
+	{filter.ErrFieldTooBig, 552, [3]int{5, 3, 4}, "a field in the header of the message is too big for the filters of " +
+		"this server"},
 
 	{msgauth.ErrRejected, 550, [3]int{5, 7, 1}, "refused by the DMARC policy of the domain in the From field"},
 	{msgauth.ErrUnsure, 451, [3]int{4, 7, 0}, "where the message comes from cannot be verified now, try again later"},
