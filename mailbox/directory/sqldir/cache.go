@@ -106,29 +106,31 @@ func (c *cached[K, V]) get(ctx context.Context, key K) (V, error) {
 		}
 	}
 	c.misses.Add(1)
-	value, shared, err := c.ask(ctx, key)
-	if shared && isNo(err) {
-		// Whoever asked first may have looked before what we are asked for was made. A "no" is worth a look of our own.
-		value, err = c.load(ctx, key)
+	h, shared, err := c.ask(ctx, key)
+	if shared && (isNo(err) || err == nil && h.changes != changes) {
+		// Whoever asked first may have looked before what we are asked for was made, or was changed as we know. A "no" is
+		// worth a look of our own, and so is what is old.
+		return c.load(ctx, key)
 	}
-	return value, err
+	return h.value, err
 }
 
 func isNo(err error) bool {
 	return errors.Is(err, mailbox.ErrNoMailbox) || errors.Is(err, mailbox.ErrNoDomain)
 }
 
-func (c *cached[K, V]) ask(ctx context.Context, key K) (value V, shared bool, err error) {
+func (c *cached[K, V]) ask(ctx context.Context, key K) (h held[V], shared bool, err error) {
 	c.loads.Add(1)
 	answer := c.flights.DoChan(c.name(key), func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 		defer cancel()
 		changes, _ := c.age.now() // before the question: a change in between makes the answer old
 		value, err := c.load(ctx, key)
+		h := held[V]{value, changes}
 		if err == nil {
-			c.items.Set(key, held[V]{value, changes})
+			c.items.Set(key, h)
 		}
-		return value, err
+		return h, err
 	})
 	select {
 	case <-ctx.Done():
@@ -136,9 +138,9 @@ func (c *cached[K, V]) ask(ctx context.Context, key K) (value V, shared bool, er
 			<-answer // comes within loadTimeout
 			c.loads.Done()
 		}()
-		return value, false, unavailable(context.Cause(ctx))
+		return h, false, unavailable(context.Cause(ctx))
 	case r := <-answer:
 		c.loads.Done()
-		return r.Val.(V), r.Shared, r.Err
+		return r.Val.(held[V]), r.Shared, r.Err
 	}
 }
