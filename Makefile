@@ -26,10 +26,11 @@ build:
 run: build
 	bin/mxbypass demo
 
-# Integration tests measure nothing, and mostly wait for real programs: two packages of them share the machine.
+# Integration tests measure nothing, and mostly wait for real programs: two packages of them share the machine. What they
+# test is a program that they build, of which go test does not know: nothing of them is cached.
 test: peers check
 	$(GO) test -race -timeout 10m -p 2 $$($(GO) list ./... | grep -v '^mxbypass/integration')
-	$(GO) test -race -timeout 14m -p 2 ./integration/...
+	$(GO) test -race -count 1 -timeout 14m -p 2 ./integration/...
 
 check:
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w wanted: $$unformatted" >&2; exit 1; }
