@@ -78,7 +78,7 @@ func (s *session) examine(ctx context.Context, tx *transaction, content mailbox.
 	}
 	found.fields = signatures
 	if quarantine != "" {
-		mark := header.NewField("X-Mxbypass-Quarantine", mailbox.Printable(quarantine))
+		mark := header.NewField(msgauth.QuarantineField, mailbox.Printable(quarantine))
 		found.fields = append(found.fields, mark.Raw...)
 	}
 	for _, list := range tx.marks {
@@ -135,7 +135,7 @@ func (s *session) completed(ctx context.Context, tx *transaction, found *finding
 	}
 	h, err := header.Read(content, s.server.options.Limits.Header)
 	if err != nil {
-		return headerError(err)
+		return err
 	}
 	from, err := header.From(h)
 	if err != nil || len(from) == 0 || len(from) > maxFrom {
@@ -153,6 +153,7 @@ func (s *session) completed(ctx context.Context, tx *transaction, found *finding
 	return nil
 }
 
+// headerError is what a header that became too long on its way through us means: that it was too long before.
 func headerError(err error) error {
 	if errors.Is(err, header.ErrTooBig) {
 		return reply.ErrHeaderTooBig
@@ -241,7 +242,7 @@ func (s *session) filtered(ctx context.Context, tx *transaction, results []byte,
 	if results != nil {
 		h, err := header.Read(content, s.server.options.Limits.Header)
 		if err != nil {
-			return "", false, headerError(err)
+			return "", false, err
 		}
 		h.Prepend(header.Field{Name: "Authentication-Results", Raw: results})
 		content = h.Content()

@@ -264,7 +264,7 @@ func (s *session) deliver(tx *transaction, content mailbox.Content, body wire.Bo
 	defer cancel()
 	found, err := s.examine(ctx, tx, content)
 	if err != nil {
-		_ = s.refuseMessage(tx, err) // for go-smtp, which is told by who called us
+		_ = s.refuseMessage(tx, headerError(err)) // for go-smtp, which is told by who called us
 		return
 	}
 	m := tx.message(found, s.trace(tx, end))

@@ -162,6 +162,8 @@ func TestImplicitTLS(t *testing.T) {
 		S.`)
 	plain := r.client()
 	plain.talk("C: EHLO client.test\nS.")
+	// A configuration without a certificate does not make the listener one in the clear.
+	withService(t, Service{Protocol: SMTP, TLS: Implicit}, Trust{}, nil).client().talk("C: EHLO client.test\nS.")
 }
 
 func TestTLSEnds(t *testing.T) {

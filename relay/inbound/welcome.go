@@ -2,6 +2,7 @@ package inbound
 
 import (
 	"context"
+	"crypto/tls"
 	"net/netip"
 
 	"mxbypass/mailbox"
@@ -34,7 +35,9 @@ func (s *session) arrive() error {
 func (s *session) opening() wire.Opening {
 	var o wire.Opening
 	if s.service.TLS == Implicit {
-		o.TLS = s.TLS()
+		if o.TLS = s.TLS(); o.TLS == nil {
+			o.TLS = new(tls.Config) // no handshake comes to an end with it: better than to go on in the clear
+		}
 		return o
 	}
 	core, release := s.server.options.Acquire()
