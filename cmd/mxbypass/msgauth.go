@@ -1,8 +1,6 @@
 package main
 
 import (
-	"log/slog"
-
 	"mxbypass/configs"
 	"mxbypass/mailbox"
 	"mxbypass/relay/lookup"
@@ -20,12 +18,9 @@ func openLookup(c *configs.Config) (*lookup.Client, error) {
 }
 
 // openMsgAuth makes what judges the origin of mail from elsewhere.
-func openMsgAuth(c *configs.Config, hostname mailbox.DomainName, caches *mxCaches, _ *slog.Logger, opened *closers,
+func openMsgAuth(c *configs.Config, hostname mailbox.DomainName, lookups *lookup.Client, caches *mxCaches,
+	opened *closers,
 ) (*msgauth.Checker, error) {
-	lookups, err := openLookup(c)
-	if err != nil {
-		return nil, err
-	}
 	providers, err := mx.EmbeddedProviders()
 	if err != nil {
 		return nil, err

@@ -44,7 +44,7 @@ func openTrust(ctx context.Context, c *configs.Config, hostname mailbox.DomainNa
 	if err := keep.openGreylist(c, log, opened, &t); err != nil {
 		return t, err
 	}
-	judge, err := openMsgAuth(c, hostname, &keep.mx, log, opened)
+	judge, err := openMsgAuth(c, hostname, lookups, &keep.mx, opened)
 	if err != nil {
 		return t, err
 	}
