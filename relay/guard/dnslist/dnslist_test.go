@@ -121,8 +121,9 @@ func TestVerdict(t *testing.T) {
 				after: map[string]time.Duration{"TXT " + inBad: -1}}},
 		{name: "marked", dns: fakeDNS{a: map[string]string{inMark: "127.0.0.2"}}, zones: []Zone{bad, mark},
 			want: "accept [mark.example=127.0.0.2]"},
-		{name: "allowed", dns: fakeDNS{a: map[string]string{inBad: "127.0.0.2", inGood: "127.0.5.1"}},
-			zones: []Zone{bad, good}, want: "allow [bl.example=127.0.0.2]"},
+		{name: "allowed", took: time.Second, zones: []Zone{bad, good}, want: "allow [bl.example=127.0.0.2]",
+			dns: fakeDNS{a: map[string]string{inBad: "127.0.0.2", inGood: "127.0.5.1"},
+				after: map[string]time.Duration{inGood: time.Second}}}, // the other one answers first
 		{name: "allowed, and nobody waits for more", zones: []Zone{mark, good}, want: "allow",
 			dns: fakeDNS{a: map[string]string{inGood: "127.0.5.1"}, after: map[string]time.Duration{inMark: -1}}},
 		{name: "code that counts", zones: []Zone{{Zone: "bl.example", Codes: some}}, want: refused("127.0.0.7") +
