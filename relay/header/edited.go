@@ -14,6 +14,28 @@ type edited struct {
 	skip   int64 // octets of base that the header stands for
 }
 
+// Separated gives a content that begins with white space an empty line before it, so that it is all body: under a field
+// of ours its first lines would be read as the end of that field, and a stranger would have written in our name. Any other
+// content is given back as it is.
+func Separated(c mailbox.Content) mailbox.Content {
+	if first := firstOctet(c); first != ' ' && first != '\t' {
+		return c
+	}
+	return &edited{base: c, header: []byte("\r\n")}
+}
+
+// firstOctet is 0 for an empty content, and for one that cannot be read, which is found out by whoever reads more of it.
+func firstOctet(c mailbox.Content) byte {
+	if b := c.Buffers(); len(b) > 0 && len(b[0]) > 0 {
+		return b[0][0]
+	}
+	var first [1]byte
+	if _, err := io.ReadFull(c.NewReader(), first[:]); err != nil {
+		return 0
+	}
+	return first[0]
+}
+
 // Size implements [mailbox.Content].
 func (e *edited) Size() int64 { return int64(len(e.header)) + e.base.Size() - e.skip }
 

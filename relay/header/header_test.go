@@ -99,6 +99,29 @@ func TestEdits(t *testing.T) {
 	}
 }
 
+// TestSeparated: what begins with white space would go on with the field above it.
+func TestSeparated(t *testing.T) {
+	for text, want := range map[string]string{
+		" ; dmarc=pass\r\nFrom: a\r\n\r\nx": "A: 1\r\n\r\n ; dmarc=pass\r\nFrom: a\r\n\r\nx",
+		"\tx":                               "A: 1\r\n\r\n\tx",
+		"From: a\r\n\r\n b":                 "A: 1\r\nFrom: a\r\n\r\n b",
+		"\r\n b":                            "A: 1\r\n\r\n b",
+		"no field\r\n\r\n":                  "A: 1\r\nno field\r\n\r\n",
+		"":                                  "A: 1\r\n",
+	} {
+		for _, c := range in(text) {
+			h, err := Read(Separated(c), 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.Prepend(NewField("A", "1"))
+			if got := all(t, h.Content()); got != want {
+				t.Errorf("%q became %q", text, got)
+			}
+		}
+	}
+}
+
 func TestWithBody(t *testing.T) {
 	for _, c := range in("A: 1\r\n\r\nold") {
 		h, err := Read(c, 100)

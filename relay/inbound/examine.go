@@ -82,7 +82,7 @@ func (s *session) examine(ctx context.Context, tx *transaction, content mailbox.
 		found.fields = append(found.fields, mark.Raw...)
 	}
 	for _, list := range tx.marks {
-		found.fields = append(found.fields, header.NewField("X-Mxbypass-Listed", mailbox.Printable(list)).Raw...)
+		found.fields = append(found.fields, header.NewField(msgauth.ListedField, mailbox.Printable(list)).Raw...)
 	}
 	if !judged { // else it is in the content that they have given back
 		found.fields = append(found.fields, results...)

@@ -13,6 +13,7 @@ import (
 
 	"mxbypass/mailbox"
 	"mxbypass/relay/guard/dnslist"
+	"mxbypass/relay/header"
 	"mxbypass/relay/inbound/wire"
 	"mxbypass/relay/login"
 	"mxbypass/relay/maillog"
@@ -253,7 +254,7 @@ func (s *session) Data(io.Reader) (err error) {
 	if err != nil {
 		return s.refuseMessage(tx, err)
 	}
-	s.deliver(tx, content, body)
+	s.deliver(tx, header.Separated(content), body)
 	return nil
 }
 

@@ -40,6 +40,16 @@ func TestContentIsUntouched(t *testing.T) {
 	}
 }
 
+// TestNoHeader: the first lines of a message that has none do not go on with the last field of ours.
+func TestNoHeader(t *testing.T) {
+	r := start(t, SMTP, nil)
+	r.client().talk(toData + "\n" + `C" \t; dmarc=pass\r\n` + strings.Repeat(`Received: x\r\n`, 60) + `.\r\n` + "\nS: 250 *")
+	want := "\r\n\t; dmarc=pass\r\n" + strings.Repeat("Received: x\r\n", 60)
+	if got := r.core.all(); len(got) != 1 || got[0].Content != want {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestMessageSize(t *testing.T) {
 	r := start(t, SMTP, func(o *Options) { o.Limits.MessageSize = 1000 })
 	c := r.client()

@@ -109,10 +109,11 @@ func (c *Checker) Check(ctx context.Context, m *Message) (*Verdict, error) {
 }
 
 // withoutClaims takes away the fields that claim to be ours: results that we have not found (RFC 8601 section 5), and our
-// mark. The header itself stays as it is, for signatures are over it.
+// marks. The header itself stays as it is, for signatures are over it.
 func (c *Checker) withoutClaims(content mailbox.Content, h *header.Header) mailbox.Content {
 	ours := func(f header.Field) bool {
-		return f.Is("Authentication-Results") && authres.Claims(f.Value(), c.o.Hostname.ASCII()) || f.Is(QuarantineField)
+		return f.Is("Authentication-Results") && authres.Claims(f.Value(), c.o.Hostname.ASCII()) ||
+			f.Is(QuarantineField) || f.Is(ListedField)
 	}
 	if !slices.ContainsFunc(h.Fields, ours) {
 		return content

@@ -10,8 +10,11 @@ import (
 	"mxbypass/relay/msgauth/dmarc"
 )
 
-// QuarantineField is on top of what is to be put aside. Only we write it.
-const QuarantineField = "X-Mxbypass-Quarantine"
+// The fields of ours that filters of mailboxes look for, beside Authentication-Results. Only we write them.
+const (
+	QuarantineField = "X-Mxbypass-Quarantine" // why the message is to be put aside
+	ListedField     = "X-Mxbypass-Listed"     // a list in DNS that tells of the client, with its answer
+)
 
 // Rejection is the refusal of a message by the policy of a domain in its From field. It is [ErrRejected].
 type Rejection struct{ From mailbox.DomainName }

@@ -71,6 +71,9 @@ func (h *headerScan) octet(c byte) {
 	case lineStart:
 		h.nameLen = 0
 		switch {
+		case (c == ' ' || c == '\t') && !h.pastFirst: // there is no header, and package header sees none
+			h.done = true
+			return
 		case c == ' ' || c == '\t': // the field goes on
 			h.state = inRest
 			return

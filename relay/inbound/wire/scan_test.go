@@ -177,6 +177,7 @@ func TestBodyLimits(t *testing.T) {
 		"after the mbox line":         {"From a@b.test Mon\r\n" + received + "Received: x\r\n\r\n", reply.ErrTooManyHops},
 		"From is no field elsewhere":  {received + "From a\r\nReceived: x\r\n\r\n", nil},
 		"names that are too long":     {strings.Repeat("Received-By-Somebody-Else: x\r\n", 5) + "\r\n", nil},
+		"white space first":           {" Received: x\r\n" + received + received + "\r\n", nil},
 		"only the header, without CR": {received, nil},
 	} {
 		for n := 1; n < 60; n += 7 {
