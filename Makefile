@@ -3,7 +3,7 @@
 # make bench   the figures, beside Postfix on the same disk
 # make lint    golangci-lint, pinned
 # make fuzz    every fuzz target for FUZZTIME
-# make vuln    govulncheck, pinned: known holes in what we call; asks the database of the Go project
+# make vuln    govulncheck, pinned: known holes in what we call; asks the database of the Go project, or a copy: VULNDB=file:///...
 # make testssl    testssl.sh against the relay, and its report
 # make hardening  what the systemd unit lets through, by systemd-analyze: at most 2.0
 # make build   bin/mxbypass
@@ -57,7 +57,7 @@ fuzz:
 	done
 
 vuln:
-	@$(GO) run $(VULN) ./... || { echo "make vuln: holes, or nothing was checked: see above" >&2; exit 1; }
+	@$(GO) run $(VULN) $(if $(VULNDB),-db $(VULNDB)) ./... || { echo "make vuln: holes, or nothing was checked: see above" >&2; exit 1; }
 
 testssl: peers
 	$(GO) test -tags testssl -count 1 -v -timeout 60m -run '^TestTestssl$$' ./integration/trust
