@@ -71,8 +71,10 @@ func StartPebble(dir string, o PebbleOptions) (*Pebble, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.listening(listen, ""); err != nil {
-		return nil, err
+	for _, addr := range []string{listen, management} {
+		if err := p.listening(addr, ""); err != nil {
+			return nil, err
+		}
 	}
 	return &Pebble{
 		Process: p, Directory: "https://" + listen + "/dir", CAFile: certFile, management: "https://" + management,
