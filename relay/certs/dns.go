@@ -45,8 +45,9 @@ const (
 
 // dnsSolver shows proofs in DNS.
 type dnsSolver struct {
-	options DNSUpdate
-	log     *slog.Logger
+	options  DNSUpdate
+	log      *slog.Logger
+	patience time.Duration // with secondaries
 
 	mu    sync.Mutex
 	shown map[string]dnsProof // by the URL of the challenge
@@ -58,13 +59,16 @@ type dnsProof struct {
 	record      *dns.TXT
 }
 
+// name is that of the record, as people write it.
+func (p dnsProof) name() string { return strings.TrimSuffix(p.record.Hdr.Name, ".") }
+
 var (
 	_ acmez.Solver = (*dnsSolver)(nil)
 	_ acmez.Waiter = (*dnsSolver)(nil)
 )
 
 func newDNSSolver(o DNSUpdate, log *slog.Logger) *dnsSolver {
-	return &dnsSolver{options: o, log: log, shown: map[string]dnsProof{}}
+	return &dnsSolver{options: o, log: log, patience: secondaryPatience, shown: map[string]dnsProof{}}
 }
 
 // Present implements acmez.Solver. Other proofs at the same name stay: a wildcard has the name of what it stands below.
@@ -107,26 +111,30 @@ func (s *dnsSolver) Wait(ctx context.Context, c acme.Challenge) error {
 	if !ok {
 		return nil
 	}
-	patience, cancel := context.WithTimeout(ctx, secondaryPatience)
-	defer cancel()
-	for _, server := range s.options.Secondaries {
-		err := s.shows(patience, server, p)
-		for err != nil && patience.Err() == nil {
-			select {
-			case <-patience.Done():
-			case <-time.After(secondaryPause):
-				err = s.shows(patience, server, p)
-			}
+	missing := slices.Clone(s.options.Secondaries)
+	patience := time.After(s.patience)
+	for {
+		why := map[netip.AddrPort]error{}
+		missing = slices.DeleteFunc(missing, func(server netip.AddrPort) bool {
+			why[server] = s.shows(ctx, server, p)
+			return why[server] == nil
+		})
+		if len(missing) == 0 {
+			return nil
 		}
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			return ctx.Err()
+		case <-time.After(secondaryPause):
+			continue
+		case <-patience:
 		}
-		if err != nil {
-			s.log.Warn("a secondary does not show the proof for the authority", "server", server.String(),
-				"name", p.record.Hdr.Name, "error", err)
+		for _, server := range missing {
+			s.log.Warn("a secondary does not show the proof for the authority", "server", server.String(), "name", p.name(),
+				"error", why[server])
 		}
+		return nil
 	}
-	return nil
 }
 
 // CleanUp implements acmez.Solver. It goes on when the relay ends, as nobody else would take the record away.
@@ -142,7 +150,8 @@ func (s *dnsSolver) CleanUp(ctx context.Context, c acme.Challenge) error {
 	defer cancel()
 	err := s.update(ctx, p, (*dns.Msg).Remove)
 	if err != nil {
-		s.log.Warn("the proof for the authority stays in DNS", "name", p.record.Hdr.Name, "zone", p.zone, "error", err)
+		s.log.Warn("the proof for the authority stays in DNS", "name", p.name(), "zone", strings.TrimSuffix(p.zone, "."),
+			"error", err)
 	}
 	return err
 }
@@ -157,14 +166,15 @@ func (s *dnsSolver) zone(ctx context.Context, name string) (string, error) {
 	m.RecursionDesired = false
 	r, err := s.signed(ctx, m)
 	if err != nil {
-		return "", fmt.Errorf("the zone of %s: %w", name, err)
+		return "", fmt.Errorf("the zone of %s: %w", strings.TrimSuffix(name, "."), err)
 	}
 	for _, rr := range slices.Concat(r.Answer, r.Ns) {
 		if soa, ok := rr.(*dns.SOA); ok && dns.IsSubDomain(soa.Hdr.Name, name) {
 			return dns.CanonicalName(soa.Hdr.Name), nil
 		}
 	}
-	return "", fmt.Errorf("the name server %s has no zone of %s (%s)", s.options.Server, name, dns.RcodeToString[r.Rcode])
+	return "", fmt.Errorf("the name server %s has no zone of %s (%s)", s.options.Server, strings.TrimSuffix(name, "."),
+		dns.RcodeToString[r.Rcode])
 }
 
 // update changes one record of a zone.
@@ -173,11 +183,11 @@ func (s *dnsSolver) update(ctx context.Context, p dnsProof, change func(*dns.Msg
 	change(m, []dns.RR{dns.Copy(p.record)})
 	r, err := s.signed(ctx, m)
 	if err != nil {
-		return fmt.Errorf("the update of %s: %w", p.record.Hdr.Name, err)
+		return fmt.Errorf("the update of %s: %w", p.name(), err)
 	}
 	if r.Rcode != dns.RcodeSuccess {
 		return notDone{fmt.Errorf("the name server %s refuses the update of %s in the zone %s: %s", s.options.Server,
-			p.record.Hdr.Name, p.zone, refusal(r.Rcode))}
+			p.name(), strings.TrimSuffix(p.zone, "."), refusal(r.Rcode))}
 	}
 	return nil
 }
@@ -224,7 +234,7 @@ func (s *dnsSolver) signed(ctx context.Context, m *dns.Msg) (*dns.Msg, error) {
 	case t != nil && t.Error != dns.RcodeSuccess:
 		return nil, notDone{fmt.Errorf("the name server %s does not take our signature: %s", s.options.Server,
 			s.mistrust(int(t.Error)))}
-	case err != nil:
+	case err != nil && !errors.Is(err, dns.ErrAuth): // which is said of NOTAUTH, whether the signature fits or not
 		return nil, fmt.Errorf("the name server %s: %w", s.options.Server, err)
 	case t == nil && r.Rcode == dns.RcodeSuccess:
 		return nil, fmt.Errorf("the name server %s: its answer has no signature", s.options.Server)
