@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"mxbypass/configs"
 	"mxbypass/mailbox"
@@ -77,6 +78,9 @@ func openTransport(c *configs.Config, hostname mailbox.DomainName, secrets confi
 	return tlspolicy.New(o), reports, nil
 }
 
+// firstReports is how long after a start reports are sent that are due: when the relay serves, and has come to rest.
+const firstReports = 10 * time.Second
+
 func reportOptions(c *configs.Config, hostname mailbox.DomainName, secrets configs.Credentials, keep *transport,
 	dns *lookup.Client, log *slog.Logger,
 ) tlsrpt.Options {
@@ -84,7 +88,7 @@ func reportOptions(c *configs.Config, hostname mailbox.DomainName, secrets confi
 	o := tlsrpt.Options{
 		Dir: filepath.Join(c.StateDir, "tlsrpt"), Hostname: hostname, Contact: t.TLSRPTContact, From: t.TLSRPTFrom,
 		Organization: cmp.Or(t.TLSRPTOrganization, hostname.ASCII()), TXT: dns.TXT, Addr: dns.Addr, Roots: secrets.TransportCAs,
-		Log: log,
+		First: firstReports, Log: log,
 		Submit: func(ctx context.Context, m *mailbox.Message, to mailbox.Address) error {
 			r := keep.relay.Load()
 			if r == nil {
