@@ -99,6 +99,7 @@ func fromStore(err error) *outbound.Failure {
 	f := &outbound.Failure{Scope: outbound.ScopeRecipient, Permanent: rep.Permanent(), Enhanced: rep.Enhanced, Text: rep.Text,
 		InDoubt: errors.Is(err, mailbox.ErrInDoubt), Err: err}
 	var remote *mailbox.RemoteError
+	var lost *smtpclient.LostError
 	switch {
 	case errors.As(err, &remote):
 		f.Host, f.MTA, f.Command, f.Code, f.Text = remote.Host, mtaOf(remote.Host), remote.Command, remote.Code, remote.Text
@@ -110,6 +111,7 @@ func fromStore(err error) *outbound.Failure {
 			f.Scope, f.Permanent, f.Enhanced[0] = outbound.ScopeDestination, false, 4
 		}
 	case f.InDoubt, f.Permanent, errors.Is(err, queue.ErrDamaged):
+	case errors.As(err, &lost) && lost.Command == smtpclient.MailData: // as with servers elsewhere
 	case errors.Is(err, mailbox.ErrUnavailable), errors.Is(err, mailbox.ErrNoSpace):
 		f.Scope = outbound.ScopeDestination
 	}

@@ -289,10 +289,13 @@ func (w *worker) judge(g *group, results []result) bool {
 	case !spoke:
 		down = w.silent(w.at, attemptOf(silence), w.env.Schedule)
 	}
-	now := time.Now()
+	next := time.Now() // it waits for our next start
+	if down {          // or for the destination, behind what was not tried: it may be what the server cannot stand
+		next = w.downUntil()
+	}
 	for i := range vs {
 		if f := vs[i].failure; f != nil && !f.Permanent && (interrupted || down && f.Scope == outbound.ScopeDestination) {
-			vs[i].next = now // it waits for the destination, or for our next start
+			vs[i].next = next
 		}
 	}
 	_, err := w.settle(w.sending, w.env, vs, g.content(w.queue))
@@ -301,6 +304,13 @@ func (w *worker) judge(g *group, results []result) bool {
 	}
 	w.answered(w.at)
 	return true
+}
+
+// downUntil is when the destination is tried again.
+func (w *worker) downUntil() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.at.until
 }
 
 // by says who took a message.
