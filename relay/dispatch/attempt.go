@@ -124,6 +124,15 @@ func ours(err error, doubt bool) *outbound.Failure {
 		Text: "a problem on the side of the relay", Err: err}
 }
 
+// untold is the cause of a failure whose words do not tell it: of one here, where senders are to read nothing of our files
+// and programs. It is for the log.
+func untold(f *outbound.Failure) error {
+	if f == nil || f.Host != "" || f.Command != "" {
+		return nil
+	}
+	return f.Err
+}
+
 func sameResult(n int, f *outbound.Failure) []result {
 	all := make([]result, n)
 	for i := range all {

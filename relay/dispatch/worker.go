@@ -157,7 +157,7 @@ func (w *worker) unreachable(g *group, f *outbound.Failure) bool {
 	}
 	w.back(g, a)
 	w.letGo(g)
-	if !w.silent(w.at, a, w.env.Schedule) {
+	if !w.silent(w.at, f, w.env.Schedule) {
 		w.again()
 	}
 	return false
@@ -287,7 +287,7 @@ func (w *worker) judge(g *group, results []result) bool {
 	switch {
 	case interrupted:
 	case !spoke:
-		down = w.silent(w.at, attemptOf(silence), w.env.Schedule)
+		down = w.silent(w.at, silence, w.env.Schedule)
 	}
 	next := time.Now() // it waits for our next start
 	if down {          // or for the destination, behind what was not tried: it may be what the server cannot stand
