@@ -3,11 +3,12 @@ package main
 import (
 	"bufio"
 	"context"
-	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/textproto"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -55,12 +56,24 @@ func usage(ts *testscript.TestScript, ok bool, text string) {
 	}
 }
 
+// scriptPort gives a port that nobody listens on. It is below those that the kernel takes for outgoing connections, and a
+// name that stands for it as long as the script runs keeps it from the other tests of the machine (as peer.FreePort does).
 func scriptPort(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 1, "port VAR")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	ts.Setenv(args[0], fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
-	ts.Check(l.Close())
+	for range 1000 {
+		port := strconv.Itoa(10000 + rand.IntN(20000))
+		lease, err := net.Listen("unix", "@mxbypass-test-port-"+port)
+		if err != nil {
+			continue
+		}
+		ts.Defer(func() { _ = lease.Close() })
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			ts.Check(l.Close())
+			ts.Setenv(args[0], port)
+			return
+		}
+	}
+	ts.Fatalf("no free port found")
 }
 
 func scriptExpand(ts *testscript.TestScript, neg bool, args []string) {

@@ -87,32 +87,6 @@ func (p *Process) CPU() time.Duration {
 	return s.UserTime() + s.SystemTime()
 }
 
-// FreePort gives a TCP port of 127.0.0.1 that nobody listens on. Ports are not given twice by one process.
-func FreePort() (int, error) {
-	ports.Lock()
-	defer ports.Unlock()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, err
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		if err := l.Close(); err != nil {
-			return 0, err
-		}
-		if !ports.given[port] {
-			ports.given[port] = true
-			return port, nil
-		}
-	}
-	return 0, errors.New("no free port found")
-}
-
-var ports = struct {
-	sync.Mutex
-	given map[int]bool
-}{given: map[int]bool{}}
-
 // Until asks again and again whether something is so, with a short pause, until it is or the time is up.
 func Until(limit time.Duration, what string, ok func() bool) error {
 	deadline := time.Now().Add(limit)
