@@ -120,7 +120,7 @@ func understood[Record any](name mailbox.DomainName, said Answer[dns.RR], decode
 // Ask asks for one type of records of a name (RFC 1035), of any name that DNS can hold: in the form of presentation, with
 // its final dot or without. Records are as the server has sent them, not bounded in number but by the size of a message.
 //
-// It is for what has nothing to do with MX states (keys, policies, reverse names); package lookup keeps what it learns.
+// It is for every type of records; package lookup keeps what it learns.
 func (d *DNS) Ask(ctx context.Context, name string, qtype uint16) Answer[dns.RR] {
 	if _, ok := dns.IsDomainName(name); !ok {
 		return Answer[dns.RR]{Outcome: NXDomain} // there can be none
