@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -33,9 +32,10 @@ func (a *app) serveCommand() *cobra.Command {
 			signals := make(chan os.Signal, 4)
 			signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 			defer signal.Stop(signals)
-			c, err := a.loadConfig()
+			c, err := a.readConfig()
 			if err != nil {
-				return err
+				_, err = checkParts(cmd.Context(), c, err, new(shared)) // there may be more
+				return exit(exitConfig, err)
 			}
 			return a.serve(cmd.Context(), c, signals, nil)
 		},
@@ -70,7 +70,6 @@ func (a *app) serve(ctx context.Context, c *configs.Config, signals <-chan os.Si
 	if err := s.start(ctx, parts); err != nil {
 		return errors.Join(err, parts.Close())
 	}
-	checkState(c.StateDir, s.log.Logger())
 	s.notify.ready()
 	defer s.notify.watch(s.relay.Alive)()
 	if ready != nil {
@@ -83,9 +82,6 @@ func (a *app) serve(ctx context.Context, c *configs.Config, signals <-chan os.Si
 }
 
 func (s *service) start(ctx context.Context, parts relay.Parts) error {
-	if err := os.MkdirAll(s.config.StateDir, 0o700); err != nil {
-		return exit(exitCantCreate, fmt.Errorf("state_dir: %w", err))
-	}
 	r, err := relay.New(ctx, relay.Options{
 		StateDir: s.config.StateDir,
 		Log:      s.log,
@@ -124,10 +120,12 @@ func (s *service) wait(ctx context.Context, signals <-chan os.Signal) error {
 func (s *service) reload(ctx context.Context) {
 	s.notify.reloading()
 	defer s.notify.ready()
-	c, err := configs.Load(s.app.configFile)
+	c, err := s.app.readConfig()
 	var parts relay.Parts
 	if err == nil {
 		parts, err = buildParts(ctx, c, &s.keep, s.log.Logger())
+	} else {
+		_, err = checkParts(ctx, c, err, &s.keep) // there may be more
 	}
 	if err != nil {
 		for _, line := range errorLines(err) {
