@@ -172,7 +172,7 @@ func (a *assembly) lookAtState(ctx context.Context) {
 		err = relay.Check(ctx, dir)
 	}
 	a.wrong(key, err)
-	if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o077 != 0 {
+	if info, err := os.Stat(dir); err == nil && a.stateDir && info.Mode().Perm()&0o077 != 0 {
 		a.warn(key, "%q has the mail, and the keys, of others in it, who can look at them (mode %04o): chmod 700", dir,
 			uint32(info.Mode().Perm()))
 	}
@@ -184,8 +184,7 @@ func (a *assembly) lookAtState(ctx context.Context) {
 		return nil
 	})
 	a.maildir(key, mailbox.SitePostmaster, maildir.Options{
-		Path: filepath.Join(dir, "postmaster"), Single: true, Hostname: a.hostname.ASCII(),
-		Logger: a.log,
+		Path: a.stateFolder("postmaster"), Single: true, Hostname: a.hostname.ASCII(), Logger: a.log,
 	})
 }
 
@@ -222,7 +221,7 @@ func (a *assembly) lookAtListeners() {
 func placeForSocket(path string) error {
 	info, err := os.Lstat(path)
 	if err == nil && info.Mode()&os.ModeSocket == 0 {
-		return fmt.Errorf("%s is there, and is no socket", path)
+		return fmt.Errorf("%s is no socket: move it away, or give another path", path)
 	}
 	return inspect.Entry(path)
 }

@@ -32,12 +32,7 @@ func (a *app) serveCommand() *cobra.Command {
 			signals := make(chan os.Signal, 4)
 			signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 			defer signal.Stop(signals)
-			c, err := a.readConfig()
-			if err != nil {
-				_, err = checkParts(cmd.Context(), c, err, new(shared)) // there may be more
-				return exit(exitConfig, err)
-			}
-			return a.serve(cmd.Context(), c, signals, nil)
+			return a.serveFile(cmd.Context(), signals, nil)
 		},
 	}
 }
@@ -51,6 +46,16 @@ type service struct {
 	level  slog.LevelVar
 	log    *maillog.Log
 	relay  *relay.Relay
+}
+
+// serveFile runs the relay under the configuration file; see serve.
+func (a *app) serveFile(ctx context.Context, signals <-chan os.Signal, ready func() error) error {
+	c, err := a.readConfig()
+	if err != nil {
+		_, err = checkParts(ctx, c, err, new(shared)) // there may be more
+		return exit(exitConfig, err)
+	}
+	return a.serve(ctx, c, signals, ready)
 }
 
 // serve runs the relay under c until a signal ends it. With ready, it is called once the relay serves; an error of it

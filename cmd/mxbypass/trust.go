@@ -165,7 +165,7 @@ func (a *assembly) lookAtSigner() {
 				strings.ReplaceAll(err.Error(), "\n", "; "), seal)
 		}
 	}
-	if a.only { // there may be thousands, which a relay reads when it needs them
+	if a.only && a.stateDir { // there may be thousands, which a relay reads when it needs them
 		for _, err := range keys.Check() {
 			a.warn("state_dir", "signing keys: %v", err)
 		}

@@ -18,9 +18,9 @@ import (
 func Folder(path string) error {
 	for dir := path; ; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
-		if errors.Is(err, fs.ErrNotExist) && dir != "/" {
+		if missing(err) && dir != "/" {
 			if _, err := os.Lstat(dir); err == nil {
-				return fmt.Errorf("%s is a link to nothing", dir)
+				return fmt.Errorf("%s is a link to nothing: remove it, or make what it leads to", dir)
 			}
 			continue
 		}
@@ -35,7 +35,7 @@ func Folder(path string) error {
 			want |= unix.R_OK
 		}
 		if err := access(dir, want); err != nil {
-			return fmt.Errorf("%s cannot be written to: %w", dir, err)
+			return forbidden(dir, "written to", err)
 		}
 		return nil
 	}
@@ -45,9 +45,9 @@ func Folder(path string) error {
 func File(path string) error {
 	info, err := os.Stat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case missing(err):
 		if _, err := os.Lstat(path); err == nil {
-			return fmt.Errorf("%s is a link to nothing", path)
+			return fmt.Errorf("%s is a link to nothing: remove it, or make what it leads to", path)
 		}
 		return Folder(filepath.Dir(path))
 	case err != nil:
@@ -56,7 +56,7 @@ func File(path string) error {
 		return fmt.Errorf("%s is not a file", path)
 	}
 	if err := access(path, unix.R_OK|unix.W_OK); err != nil {
-		return fmt.Errorf("%s cannot be read and written: %w", path, err)
+		return forbidden(path, "read and written", err)
 	}
 	return nil
 }
@@ -66,15 +66,24 @@ func Entry(path string) error {
 	dir := filepath.Dir(path)
 	info, err := os.Stat(dir)
 	switch {
+	case missing(err):
+		return fmt.Errorf("there is no folder %s: make it", dir)
 	case err != nil:
 		return err
 	case !info.IsDir():
 		return fmt.Errorf("%s is not a folder", dir)
 	}
 	if err := access(dir, unix.W_OK|unix.X_OK); err != nil {
-		return fmt.Errorf("%s cannot be written to: %w", dir, err)
+		return forbidden(dir, "written to", err)
 	}
 	return nil
+}
+
+// missing tells that there is nothing, if only because something above it is no folder.
+func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) }
+
+func forbidden(path, what string, err error) error {
+	return fmt.Errorf("%s cannot be %s by the user with the number %d: %w", path, what, os.Geteuid(), err)
 }
 
 // access asks for this process as it is, and not for who has started it.
@@ -104,7 +113,7 @@ func SQLite(path string, change bool) (name string, err error) {
 		return "", fmt.Errorf("%s is not a file", path)
 	}
 	if err := access(path, unix.R_OK); err != nil {
-		return "", fmt.Errorf("%s cannot be read: %w", path, err)
+		return "", forbidden(path, "read", err)
 	}
 	if change {
 		if err := File(path); err != nil {

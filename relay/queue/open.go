@@ -54,7 +54,7 @@ func Check(ctx context.Context, path string) error {
 		err = errFolder
 	case err == nil:
 		err = checkVersion(ctx, path)
-	case errors.Is(err, fs.ErrNotExist):
+	default: // it can be made, or there is a reason why it cannot
 		err = inspect.File(path)
 	}
 	if err != nil {
