@@ -54,7 +54,7 @@ func (c *Config) Credentials() (Credentials, error) {
 		}
 	}
 	if len(problems) > 0 {
-		problems.sort()
+		problems.Sort()
 		return Credentials{}, problems
 	}
 	return found, nil

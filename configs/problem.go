@@ -54,7 +54,8 @@ func (c *Config) Problem(key, format string, args ...any) Problem {
 	return c.doc.problem(at, key, text)
 }
 
-func (ps Problems) sort() {
+// Sort puts problems into the order of the file.
+func (ps Problems) Sort() {
 	slices.SortStableFunc(ps, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"mxbypass/mailbox"
+	"mxbypass/mailbox/inspect"
 	"mxbypass/relay/delivery"
 	"mxbypass/relay/dispatch"
 	"mxbypass/relay/guard"
@@ -113,20 +114,38 @@ func New(ctx context.Context, o Options) (*Relay, error) {
 // QueuePath is where the queue of a relay is, below its state folder.
 func QueuePath(stateDir string) string { return filepath.Join(stateDir, "queue", "queue.db") }
 
+// What is in the state folder, beside the queue.
+func lockPath(stateDir string) string   { return filepath.Join(stateDir, "lock") }
+func ledgerPath(stateDir string) string { return filepath.Join(stateDir, "ledger") }
+func spoolPath(stateDir string) string  { return filepath.Join(stateDir, "spool") }
+
+// Check tells what would keep [New] and [Relay.Start] from using a state folder, but for another relay that does. It
+// changes nothing, also while one runs; but it is not for the process in which it does.
+func Check(ctx context.Context, stateDir string) error {
+	if err := inspect.Folder(stateDir); err != nil {
+		return err // and so would everything in it
+	}
+	return errors.Join(
+		inspect.File(lockPath(stateDir)),
+		inspect.File(ledgerPath(stateDir)),
+		inspect.Folder(spoolPath(stateDir)),
+		queue.Check(ctx, QueuePath(stateDir)),
+	)
+}
+
+// open tells all that is in the way, once nobody else has the folder.
 func (r *Relay) open(ctx context.Context) (err error) {
-	if r.lock, err = lock(r.options.StateDir); err != nil {
+	dir := r.options.StateDir
+	if r.lock, err = lock(dir); err != nil {
 		return err
 	}
-	r.ledger, err = delivery.OpenLedger(filepath.Join(r.options.StateDir, "ledger"), r.log.Logger())
-	if err != nil {
-		return err
+	r.ledger, err = delivery.OpenLedger(ledgerPath(dir), r.log.Logger())
+	path := QueuePath(dir)
+	cause := os.MkdirAll(filepath.Dir(path), 0o700)
+	if cause == nil {
+		r.queue, cause = queue.Open(ctx, queue.Options{Path: path, Log: r.log.Logger()})
 	}
-	path := QueuePath(r.options.StateDir)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	r.queue, err = queue.Open(ctx, queue.Options{Path: path, Log: r.log.Logger()})
-	return err
+	return errors.Join(err, cause)
 }
 
 // closeState closes what outlives configurations, as far as it was opened.
@@ -190,15 +209,17 @@ func (r *Relay) change(ctx context.Context, p Parts) error {
 		return errors.New("relay: no listeners")
 	}
 	added, err := r.bind(ctx, p.Listeners)
-	if err != nil {
-		return fmt.Errorf("relay: %w", err)
-	}
 	next := r.front
 	if next == nil || !next.suits(p) {
-		if next, err = r.newFront(p); err != nil {
-			closeAll(added)
-			return fmt.Errorf("relay: %w", err)
+		var cause error
+		if next, cause = r.newFront(p); err != nil && cause == nil {
+			cause = next.spool.Close()
 		}
+		err = errors.Join(err, cause)
+	}
+	if err != nil {
+		closeAll(added)
+		return fmt.Errorf("relay: %w", err)
 	}
 	// From here on nothing fails.
 	r.guard.Update(p.Guard)
@@ -301,7 +322,7 @@ func (r *Relay) environment() (*dispatch.Environment, func()) {
 
 func (r *Relay) newFront(p Parts) (*front, error) {
 	sp, err := spool.New(spool.Options{
-		Dir:         filepath.Join(r.options.StateDir, "spool"),
+		Dir:         spoolPath(r.options.StateDir),
 		MemoryTotal: r.options.Memory,
 		MaxMessage:  cmp.Or(p.Limits.MessageSize, inbound.DefaultMessageSize),
 	})

@@ -146,13 +146,19 @@ func (a *app) rootCommand() *cobra.Command {
 	return root
 }
 
-// loadConfig reads the configuration file. Its error has the exit code.
-func (a *app) loadConfig() (*configs.Config, error) {
+// readConfig reads the configuration file. Beside an error there may be a configuration to find more mistakes by.
+func (a *app) readConfig() (*configs.Config, error) {
 	c, err := configs.Load(a.configFile)
 	if err != nil && a.configFile == defaultConfig && missing(defaultConfig) {
-		return nil, exit(exitConfig, fmt.Errorf("%s does not exist: write it (mxbypass config reference shows every key), "+
-			"or name another file with -c", defaultConfig))
+		return nil, fmt.Errorf("%s does not exist: write it (mxbypass config reference shows every key), "+
+			"or name another file with -c", defaultConfig)
 	}
+	return c, err
+}
+
+// loadConfig reads the configuration file for a command that uses it. Its error has the exit code.
+func (a *app) loadConfig() (*configs.Config, error) {
+	c, err := a.readConfig()
 	if err != nil {
 		return nil, exit(exitConfig, err)
 	}

@@ -39,22 +39,19 @@ func openCerts(_ context.Context, c *configs.Config, log *slog.Logger, opened *c
 func certsSettings(c *configs.Config) string {
 	settings := fmt.Sprint(c.StateDir, c.TLS, c.Certificates, c.ACME, c.DNS)
 	for _, path := range []string{c.TLS.ClientCAFile, c.ACME.CAFile, c.ACME.TSIGSecretFile} {
-		text, err := os.ReadFile(path)
-		settings += fmt.Sprintf(" %x %v", sha256.Sum256(text), err)
+		settings += digest(path)
 	}
 	return settings
 }
 
-// checkCerts tells what would keep openCerts from succeeding, without asking an authority, or looking into state_dir.
-func checkCerts(c *configs.Config) error {
-	if len(c.Certificates) == 0 && len(c.ACME.Names) == 0 {
-		return nil
-	}
-	_, err := newCerts(c, slog.New(slog.DiscardHandler), false)
-	return err
+// digest stands for what is in a file.
+func digest(path string) string {
+	text, err := os.ReadFile(path)
+	return fmt.Sprintf(" %x %v", sha256.Sum256(text), err)
 }
 
-// newCerts makes what keeps our certificates. The error tells of every file that is of no use, where it is named.
+// newCerts makes what keeps our certificates; without state it does not know what an authority has given before. The error
+// tells of every file that is of no use, where it is named.
 func newCerts(c *configs.Config, log *slog.Logger, state bool) (*certs.Manager, error) {
 	o := certs.Options{Log: log, MinVersion: tls.VersionTLS12}
 	if c.TLS.MinVersion == configs.TLS13 {

@@ -20,8 +20,12 @@ func (a *app) configCommand() *cobra.Command {
 		&cobra.Command{
 			Use:   "check",
 			Short: "Say all that is wrong with a configuration, without starting anything",
-			Args:  cobra.NoArgs,
-			RunE:  func(cmd *cobra.Command, _ []string) error { return a.configCheck(cmd) },
+			Long: "Say all that is wrong with a configuration, its files and its folders, as serve would, one line for each mistake.\n\n" +
+				"Nothing is changed, nobody is asked, and a relay may run meanwhile: whether ports are free, and whether servers,\n" +
+				"filters and DNS answer, is not looked at. Run it as the user of the relay: what is allowed is that user's. It\n" +
+				"warns of what can be used and may not be meant so; that is no failure.",
+			Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return a.configCheck(cmd) },
 		},
 		&cobra.Command{
 			Use:   "reference",
@@ -38,13 +42,14 @@ func (a *app) configCommand() *cobra.Command {
 	return c
 }
 
-// configCheck goes as far as serve goes before it touches anything: the configuration, the folders, the directory.
+// configCheck goes as far as serve goes before it listens, and changes nothing. Warnings are no failure.
 func (a *app) configCheck(cmd *cobra.Command) error {
-	c, err := a.loadConfig()
-	if err != nil {
-		return err
+	c, keys := a.readConfig()
+	warnings, err := checkParts(cmd.Context(), c, keys, new(shared))
+	for _, line := range warnings {
+		fmt.Fprintln(a.errOut, line)
 	}
-	if err := checkParts(cmd.Context(), c); err != nil {
+	if err != nil {
 		return exit(exitConfig, err)
 	}
 	fmt.Fprintf(a.out, "%s: ok\n", a.configFile)

@@ -3,7 +3,6 @@ package main
 import (
 	"log/slog"
 	"net/netip"
-	"path/filepath"
 	"slices"
 
 	"mxbypass/configs"
@@ -79,14 +78,11 @@ func openLists(c *configs.Config, lookups *lookup.Client, log *slog.Logger) (*dn
 	return dnslist.New(o)
 }
 
-// openGreylist opens the greylist; nil when it is off.
-func openGreylist(c *configs.Config, log *slog.Logger) (*greylist.List, error) {
+// openGreylist opens the greylist in a file.
+func openGreylist(c *configs.Config, path string, log *slog.Logger) (*greylist.List, error) {
 	g := c.Greylist
-	if !g.Enabled {
-		return nil, nil
-	}
 	return greylist.Open(greylist.Options{
-		Path:     filepath.Join(c.StateDir, "greylist.db"),
+		Path:     path,
 		Delay:    g.Delay.Std(),
 		Within:   g.RetryWithin.Std(),
 		Lifetime: g.Lifetime.Std(),

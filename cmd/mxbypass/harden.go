@@ -2,9 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io/fs"
-	"log/slog"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,17 +18,4 @@ func harden() error {
 		return fmt.Errorf("reading our memory: %w", err)
 	}
 	return nil
-}
-
-// checkState warns when others can look into the state folder: somebody has made it, or opened it, for a reason that we do
-// not know.
-func checkState(dir string, log *slog.Logger) {
-	info, err := os.Stat(dir)
-	if err != nil {
-		return // whoever opens something in it says so
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		log.Warn("state_dir has the mail, and the keys, of others in it: chmod 700", "state_dir", dir,
-			"mode", fmt.Sprintf("%04o", uint32(mode&fs.ModePerm)))
-	}
 }

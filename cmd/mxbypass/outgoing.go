@@ -12,6 +12,7 @@ import (
 	"mxbypass/mailbox/smtpclient"
 	"mxbypass/relay"
 	"mxbypass/relay/dispatch"
+	"mxbypass/relay/lookup"
 	"mxbypass/relay/outbound"
 	"mxbypass/routing"
 	"mxbypass/routing/mx"
@@ -24,50 +25,51 @@ type away struct {
 	rewriter *srs.Rewriter // nil: no sender is rewritten
 }
 
-// openAway makes it, and notes in opened what has to be closed. Without keep it is for a command that sends no mail.
-func openAway(ctx context.Context, c *configs.Config, hostname mailbox.DomainName, keep *transport, log *slog.Logger,
-	opened *closers,
+// openAway makes it for a command that sends no mail, and notes in opened what has to be closed.
+func openAway(ctx context.Context, c *configs.Config, hostname mailbox.DomainName, lookups *lookup.Client,
+	log *slog.Logger, opened *closers,
 ) (away, error) {
-	secrets, err := c.Credentials()
+	a := newAssembly(c, new(shared), log)
+	a.hostname, a.lookups = hostname, lookups
+	var err error
+	if a.secrets, err = c.Credentials(); err != nil {
+		return away{}, err
+	}
+	if a.rewriter, err = newRewriter(c, a.secrets); err != nil {
+		return away{}, err
+	}
+	if err := resolveSmarthost(ctx, c, lookups, log); err != nil {
+		return away{}, err
+	}
+	made, err := a.newAway()
+	if err == nil {
+		opened.add(made.client.Close)
+	}
+	return made, err
+}
+
+// newAway makes it of what the assembly has.
+func (a *assembly) newAway() (away, error) {
+	own, err := ownHosts(a.c)
 	if err != nil {
 		return away{}, err
 	}
-	var a away
-	if a.rewriter, err = newRewriter(c, secrets); err != nil {
-		return away{}, err
-	}
-	resolver, err := openResolver(c)
-	if err != nil {
-		return away{}, err
-	}
-	if err := resolveSmarthost(ctx, c, resolver, log); err != nil {
-		return away{}, err
-	}
-	own, err := ownHosts(c)
-	if err != nil {
-		return away{}, err
-	}
-	policies, reports, err := openTransport(c, hostname, secrets, keep, log, opened)
-	if err != nil {
-		return away{}, err
-	}
-	a.client, err = outbound.New(outbound.Options{
-		Hostname:  hostname,
-		Resolver:  resolver,
-		Policies:  policies,
-		Reports:   reports,
+	o := outbound.Options{
+		Hostname:  a.hostname,
+		Resolver:  a.lookups,
+		Policies:  a.newFinder(),
 		Own:       own,
-		Smarthost: smarthostOf(c.Relay, secrets),
-		Sources:   c.Relay.SourceAddresses,
-		Timeouts:  smtpclient.Timeouts{Connect: c.Queue.ConnectTimeout.Std()},
-		IdleLimit: c.Queue.IdleLimit.Std(),
-		Log:       log,
-	})
-	if err != nil {
-		return away{}, err
+		Smarthost: smarthostOf(a.c.Relay, a.secrets),
+		Sources:   a.c.Relay.SourceAddresses,
+		Timeouts:  smtpclient.Timeouts{Connect: a.c.Queue.ConnectTimeout.Std()},
+		IdleLimit: a.c.Queue.IdleLimit.Std(),
+		Log:       a.log,
 	}
-	opened.add(a.client.Close)
-	return a, nil
+	if a.reports != nil { // and not a nil in an interface
+		o.Reports = a.reports
+	}
+	client, err := outbound.New(o)
+	return away{client, a.rewriter}, err
 }
 
 // verifier is what asks the other half of split domains.

@@ -14,6 +14,7 @@ import (
 	"mxbypass/configs"
 	"mxbypass/mailbox"
 	"mxbypass/mailbox/directory"
+	"mxbypass/relay/lookup"
 	"mxbypass/relay/reply"
 	"mxbypass/routing"
 )
@@ -119,7 +120,11 @@ func (a *app) findRoute(ctx context.Context, c *configs.Config, address string, 
 	var opened closers
 	defer func() { err = errors.Join(err, opened.close()) }()
 	log := slog.New(slog.NewTextHandler(a.errOut, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	elsewhere, err := openAway(ctx, c, hostname, nil, log, &opened)
+	lookups, err := openLookup(c)
+	if err != nil {
+		return r, exit(exitConfig, err)
+	}
+	elsewhere, err := openAway(ctx, c, hostname, lookups, log, &opened)
 	if errors.Is(err, fs.ErrPermission) { // who asks need not be who may read the secrets
 		log.Warn("asked without what stands in the files of [relay]: rewritten senders are not known", "error", err)
 		elsewhere, err = away{}, nil
@@ -129,7 +134,7 @@ func (a *app) findRoute(ctx context.Context, c *configs.Config, address string, 
 		var d directory.Reader
 		if d, err = openDirectory(ctx, c, log); err == nil {
 			opened.add(d.Close)
-			router, err = newRouter(c, hostname, d, &mxCaches{}, elsewhere, c.DNS.Timeout.Std(), &opened)
+			router, err = commandRouter(c, hostname, d, lookups, elsewhere, &opened)
 		}
 	}
 	if err != nil {
@@ -139,6 +144,17 @@ func (a *app) findRoute(ctx context.Context, c *configs.Config, address string, 
 		router = router.Presuming()
 	}
 	return router.Route(ctx, path, client), nil
+}
+
+func commandRouter(c *configs.Config, hostname mailbox.DomainName, d mailbox.Directory, lookups *lookup.Client,
+	elsewhere away, opened *closers,
+) (*routing.Router, error) {
+	states, release, err := new(mxCaches).acquire(c, lookups)
+	if err != nil {
+		return nil, err
+	}
+	opened.add(release)
+	return newRouter(c, hostname, d, states, elsewhere, c.DNS.Timeout.Std())
 }
 
 func unbracket(path string) string {

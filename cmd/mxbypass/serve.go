@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -33,11 +32,7 @@ func (a *app) serveCommand() *cobra.Command {
 			signals := make(chan os.Signal, 4)
 			signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
 			defer signal.Stop(signals)
-			c, err := a.loadConfig()
-			if err != nil {
-				return err
-			}
-			return a.serve(cmd.Context(), c, signals, nil)
+			return a.serveFile(cmd.Context(), signals, nil)
 		},
 	}
 }
@@ -51,6 +46,16 @@ type service struct {
 	level  slog.LevelVar
 	log    *maillog.Log
 	relay  *relay.Relay
+}
+
+// serveFile runs the relay under the configuration file; see serve.
+func (a *app) serveFile(ctx context.Context, signals <-chan os.Signal, ready func() error) error {
+	c, err := a.readConfig()
+	if err != nil {
+		_, err = checkParts(ctx, c, err, new(shared)) // there may be more
+		return exit(exitConfig, err)
+	}
+	return a.serve(ctx, c, signals, ready)
 }
 
 // serve runs the relay under c until a signal ends it. With ready, it is called once the relay serves; an error of it
@@ -70,7 +75,6 @@ func (a *app) serve(ctx context.Context, c *configs.Config, signals <-chan os.Si
 	if err := s.start(ctx, parts); err != nil {
 		return errors.Join(err, parts.Close())
 	}
-	checkState(c.StateDir, s.log.Logger())
 	s.notify.ready()
 	defer s.notify.watch(s.relay.Alive)()
 	if ready != nil {
@@ -83,9 +87,6 @@ func (a *app) serve(ctx context.Context, c *configs.Config, signals <-chan os.Si
 }
 
 func (s *service) start(ctx context.Context, parts relay.Parts) error {
-	if err := os.MkdirAll(s.config.StateDir, 0o700); err != nil {
-		return exit(exitCantCreate, fmt.Errorf("state_dir: %w", err))
-	}
 	r, err := relay.New(ctx, relay.Options{
 		StateDir: s.config.StateDir,
 		Log:      s.log,
@@ -124,10 +125,12 @@ func (s *service) wait(ctx context.Context, signals <-chan os.Signal) error {
 func (s *service) reload(ctx context.Context) {
 	s.notify.reloading()
 	defer s.notify.ready()
-	c, err := configs.Load(s.app.configFile)
+	c, err := s.app.readConfig()
 	var parts relay.Parts
 	if err == nil {
 		parts, err = buildParts(ctx, c, &s.keep, s.log.Logger())
+	} else {
+		_, err = checkParts(ctx, c, err, &s.keep) // there may be more
 	}
 	if err != nil {
 		for _, line := range errorLines(err) {

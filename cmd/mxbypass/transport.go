@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -27,70 +25,80 @@ type transport struct {
 	relay    atomic.Pointer[relay.Relay] // nil before it serves
 }
 
-// openTransport makes what decides how sure connections to servers elsewhere have to be, and what reports on them (nil:
-// nobody). Without keep, as for a command that sends no mail, only the wishes of the configuration count.
-func openTransport(c *configs.Config, hostname mailbox.DomainName, secrets configs.Credentials, keep *transport,
-	log *slog.Logger, opened *closers,
-) (*tlspolicy.Finder, tlsrpt.Recorder, error) {
-	o := tlspolicy.Options{Wishes: wishesOf(c), Roots: secrets.TransportCAs}
-	if keep == nil {
-		return tlspolicy.New(o), nil, nil
+// lookAtTransport looks at where policies of others are kept, and what is counted for reports to them.
+func (a *assembly) lookAtTransport() {
+	if !a.c.Sound("transport") {
+		return
 	}
-	dns, err := openLookup(c)
-	if err != nil {
-		return nil, nil, err
+	t := a.c.Transport
+	settings := fmt.Sprint(a.c.StateDir, a.hostname, a.c.DNS, t) + digest(t.CAFile)
+	if t.MTASTS {
+		dir := a.stateFolder("mta-sts")
+		a.then(func(context.Context) error { return a.openPolicies(settings, dir) })
 	}
-	if c.DNS.Validating {
-		o.TLSA = func(ctx context.Context, name string) ([]dane.Record, bool, error) {
-			return tlsaOf(dns.TLSA(ctx, name))
-		}
+	if !t.TLSRPTContact.IsNull() {
+		dir := a.stateFolder("tlsrpt")
+		a.then(func(context.Context) error { return a.openReports(settings, dir) })
 	}
-	settings := fmt.Sprint(c.StateDir, hostname, c.DNS, c.Transport)
-	if c.Transport.MTASTS {
-		cache, release, err := keep.policies.acquire(settings, func() (*mtasts.Cache, func() error, error) {
-			cache, err := mtasts.Open(mtasts.Options{Dir: filepath.Join(c.StateDir, "mta-sts"), TXT: dns.TXT, Addr: dns.Addr,
-				Roots: secrets.TransportCAs, Log: log})
-			if err != nil {
-				return nil, nil, err
-			}
-			return cache, cache.Close, nil
+}
+
+func (a *assembly) openPolicies(settings, dir string) error {
+	cache, release, err := a.keep.transport.policies.acquire(settings, func() (*mtasts.Cache, func() error, error) {
+		cache, err := mtasts.Open(mtasts.Options{
+			Dir: dir, TXT: a.lookups.TXT, Addr: a.lookups.Addr, Roots: a.secrets.TransportCAs, Log: a.log,
 		})
 		if err != nil {
 			return nil, nil, err
 		}
-		opened.add(release)
-		o.MTASTS = cache
+		return cache, cache.Close, nil
+	})
+	if err != nil {
+		return err
 	}
-	if c.Transport.TLSRPTContact.IsNull() {
-		return tlspolicy.New(o), nil, nil
-	}
-	reports, release, err := keep.reports.acquire(settings, func() (*tlsrpt.Reporter, func() error, error) {
-		r, err := tlsrpt.Open(reportOptions(c, hostname, secrets, keep, dns, log))
+	a.opened.add(release)
+	a.policies = cache
+	return nil
+}
+
+func (a *assembly) openReports(settings, dir string) error {
+	reports, release, err := a.keep.transport.reports.acquire(settings, func() (*tlsrpt.Reporter, func() error, error) {
+		r, err := tlsrpt.Open(a.reportOptions(dir))
 		if err != nil {
 			return nil, nil, err
 		}
 		return r, r.Close, nil
 	})
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	opened.add(release)
-	return tlspolicy.New(o), reports, nil
+	a.opened.add(release)
+	a.reports = reports
+	return nil
+}
+
+// newFinder makes what decides how sure connections to servers elsewhere have to be. What is said to be secure in DNS counts
+// when the configuration trusts the servers.
+func (a *assembly) newFinder() *tlspolicy.Finder {
+	o := tlspolicy.Options{MTASTS: a.policies, Wishes: wishesOf(a.c), Roots: a.secrets.TransportCAs}
+	if a.c.DNS.Validating {
+		o.TLSA = func(ctx context.Context, name string) ([]dane.Record, bool, error) {
+			return tlsaOf(a.lookups.TLSA(ctx, name))
+		}
+	}
+	return tlspolicy.New(o)
 }
 
 // firstReports is how long after a start reports are sent that are due: when the relay serves, and has come to rest.
 const firstReports = 10 * time.Second
 
-func reportOptions(c *configs.Config, hostname mailbox.DomainName, secrets configs.Credentials, keep *transport,
-	dns *lookup.Client, log *slog.Logger,
-) tlsrpt.Options {
-	t := c.Transport
+func (a *assembly) reportOptions(dir string) tlsrpt.Options {
+	t := a.c.Transport
 	o := tlsrpt.Options{
-		Dir: filepath.Join(c.StateDir, "tlsrpt"), Hostname: hostname, Contact: t.TLSRPTContact, From: t.TLSRPTFrom,
-		Organization: cmp.Or(t.TLSRPTOrganization, hostname.ASCII()), TXT: dns.TXT, Addr: dns.Addr, Roots: secrets.TransportCAs,
-		First: firstReports, Log: log,
+		Dir: dir, Hostname: a.hostname, Contact: t.TLSRPTContact, From: t.TLSRPTFrom,
+		Organization: cmp.Or(t.TLSRPTOrganization, a.hostname.ASCII()), TXT: a.lookups.TXT, Addr: a.lookups.Addr,
+		Roots: a.secrets.TransportCAs, First: firstReports, Log: a.log,
 		Submit: func(ctx context.Context, m *mailbox.Message, to mailbox.Address) error {
-			r := keep.relay.Load()
+			r := a.keep.transport.relay.Load()
 			if r == nil {
 				return errors.New("the relay does not serve yet")
 			}

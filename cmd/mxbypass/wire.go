@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
 	"mxbypass/configs"
@@ -18,9 +17,9 @@ import (
 	"mxbypass/mailbox/lmtp"
 	"mxbypass/mailbox/maildir"
 	"mxbypass/mailbox/smtpclient"
-	"mxbypass/relay"
 	"mxbypass/relay/inbound"
 	"mxbypass/routing"
+	"mxbypass/routing/mx"
 )
 
 // closers are what was opened, in order. close ends it in the opposite one.
@@ -35,79 +34,6 @@ func (c *closers) close() error {
 	}
 	*c = nil
 	return err
-}
-
-// buildParts makes the parts of a relay from a configuration, all of them or none. It tells all that is wrong, not only
-// the first.
-func buildParts(ctx context.Context, c *configs.Config, keep *shared, log *slog.Logger) (relay.Parts, error) {
-	var opened closers
-	hostname, err := hostnameOf(c)
-	if err != nil {
-		return relay.Parts{}, err
-	}
-	elsewhere, err := openAway(ctx, c, hostname, &keep.transport, log, &opened)
-	var router *routing.Router
-	var trust inbound.Trust
-	if err == nil {
-		var d directory.Reader
-		if d, err = openDirectory(ctx, c, log); err == nil {
-			opened.add(d.Close)
-			router, err = newRouter(c, hostname, d, &keep.mx, elsewhere, 0, &opened)
-			var cause error
-			trust, cause = openTrust(ctx, c, hostname, d, keep, log, &opened)
-			err = errors.Join(err, cause)
-		}
-	}
-	var stores map[string]mailbox.Store
-	if err = errors.Join(err, checkStores(c)); err == nil { // so that nothing is made when something is wrong
-		stores, err = openStores(c, hostname, log, &opened)
-	}
-	if err != nil {
-		return relay.Parts{}, errors.Join(err, opened.close())
-	}
-	p := relay.Parts{
-		Hostname:  hostname.ASCII(),
-		Listeners: make(map[relay.Endpoint]inbound.Service, len(c.Listeners)),
-		Limits:    limitsOf(c.Limits),
-		Timeouts:  timeoutsOf(c.Limits),
-		Router:    router,
-		Stores:    stores,
-		Trusted:   c.Clients.TrustedNetworks,
-		Trust:     trust,
-		Guard:     guardOptions(c),
-		Outgoing:  elsewhere.outgoing(c, log),
-		Close:     opened.close,
-	}
-	for _, l := range c.Listeners {
-		p.Listeners[relay.Endpoint(l.Address)] = serviceOf(c, l)
-	}
-	return p, nil
-}
-
-// checkParts tells what would keep buildParts from succeeding, without making anything.
-func checkParts(ctx context.Context, c *configs.Config) error {
-	_, err := hostnameOf(c)
-	errs := []error{err}
-	d, err := openDirectory(ctx, c, slog.New(slog.DiscardHandler))
-	if err == nil {
-		err = d.Close()
-	}
-	errs = append(errs, err, checkStores(c), checkCerts(c))
-	secrets, err := c.Credentials()
-	if err == nil {
-		_, err = newRewriter(c, secrets)
-	}
-	return errors.Join(append(errs, err)...)
-}
-
-func checkStores(c *configs.Config) error {
-	var errs []error
-	for _, s := range c.Sites {
-		if s.Store == configs.StoreMaildir {
-			errs = append(errs, siteError(s, maildir.Check(maildirOptions(s))))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // hostnameOf is the configured name, or that of the machine.
@@ -185,15 +111,10 @@ func openDirectory(ctx context.Context, c *configs.Config, log *slog.Logger) (di
 	return d, nil
 }
 
-// newRouter makes what decides, and notes in opened what has to be closed. With a patience of 0 it has its own.
-func newRouter(c *configs.Config, hostname mailbox.DomainName, d mailbox.Directory, caches *mxCaches, elsewhere away,
-	patience time.Duration, opened *closers,
+// newRouter makes what decides. With a patience of 0 it has its own.
+func newRouter(c *configs.Config, hostname mailbox.DomainName, d mailbox.Directory, states *mx.Cache, elsewhere away,
+	patience time.Duration,
 ) (*routing.Router, error) {
-	states, err := caches.acquire(c)
-	if err != nil {
-		return nil, err
-	}
-	opened.add(states.release)
 	resolver := mailbox.Resolver{Directory: d, Delimiter: c.Directory.SubaddressDelimiter}
 	gateways := make([]routing.Gateway, len(c.Gateways))
 	for i, g := range c.Gateways {
@@ -210,50 +131,6 @@ func newRouter(c *configs.Config, hostname mailbox.DomainName, d mailbox.Directo
 		Returns:    elsewhere.returns(),
 		Patience:   patience,
 	})
-}
-
-// openStores opens the store of every site, and the Maildir of the fallback postmaster.
-func openStores(c *configs.Config, hostname mailbox.DomainName, log *slog.Logger, opened *closers) (
-	map[string]mailbox.Store, error,
-) {
-	stores := make(map[string]mailbox.Store, len(c.Sites)+1)
-	var errs []error
-	for _, site := range c.Sites {
-		log := log.With("site", site.Name)
-		switch site.Store {
-		case configs.StoreMaildir:
-			o := maildirOptions(site)
-			o.Hostname, o.Logger = hostname.ASCII(), log
-			s, err := maildir.New(o)
-			if err != nil {
-				errs = append(errs, siteError(site, err))
-				continue
-			}
-			opened.add(s.Close)
-			stores[site.Name] = s
-		case configs.StoreLMTP, configs.StoreSMTP:
-			s, err := lmtp.New(serverOptions(site, hostname, log))
-			if err != nil {
-				errs = append(errs, siteError(site, err))
-				continue
-			}
-			opened.add(s.Close)
-			stores[site.Name] = s
-		}
-	}
-	// The state folder is nobody else's, and made here so that the Maildir in it does not make it readable.
-	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
-		return nil, errors.Join(append(errs, fmt.Errorf("state_dir: %w", err))...)
-	}
-	s, err := maildir.New(maildir.Options{
-		Path: filepath.Join(c.StateDir, "postmaster"), Single: true, Hostname: hostname.ASCII(), Logger: log,
-	})
-	if err != nil {
-		return nil, errors.Join(append(errs, fmt.Errorf("the postmaster's Maildir: %w", err))...)
-	}
-	opened.add(s.Close)
-	stores[mailbox.SitePostmaster] = s
-	return stores, errors.Join(errs...)
 }
 
 func maildirOptions(s configs.Site) maildir.Options {
@@ -283,11 +160,4 @@ func serverOptions(s configs.Site, hostname mailbox.DomainName, log *slog.Logger
 		},
 		Logger: log,
 	}
-}
-
-func siteError(s configs.Site, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("site %q: %w", s.Name, err)
 }

@@ -6,10 +6,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"mxbypass/mailbox/inspect"
 )
 
 // Sync says how messages are made durable.
@@ -90,8 +89,8 @@ func Check(o Options) error {
 	t, err := parseTemplate(o.Path, o.Single)
 	if err != nil {
 		errs = append(errs, err)
-	} else if err := checkRoot(t.root); err != nil {
-		errs = append(errs, err)
+	} else if err := inspect.Folder(t.root); err != nil {
+		errs = append(errs, fmt.Errorf("path: %w", err))
 	}
 	if o.Sync != "" && o.Sync != SyncAuto && o.Sync != SyncFsync {
 		errs = append(errs, fmt.Errorf("sync is %q or %q, not %q", SyncAuto, SyncFsync, o.Sync))
@@ -109,24 +108,4 @@ func Check(o Options) error {
 		errs = append(errs, fmt.Errorf("sweep age %v is negative", o.SweepAge))
 	}
 	return errors.Join(errs...)
-}
-
-// checkRoot wants a folder, or an ancestor in which it can be made, that this process may write to.
-func checkRoot(root string) error {
-	for dir := root; ; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		if errors.Is(err, fs.ErrNotExist) && dir != "/" {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("path: %w", err)
-		}
-		if !info.IsDir() {
-			return fmt.Errorf("path: %s is not a folder", dir)
-		}
-		if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-			return fmt.Errorf("path: %s cannot be written to: %w", dir, err)
-		}
-		return nil
-	}
 }

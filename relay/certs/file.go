@@ -18,8 +18,8 @@ const (
 	lookEvery = 10 * time.Second
 	// maxFile bounds a file: a chain of certificates has a few KiB.
 	maxFile = 1 << 20
-	// ending is when a certificate that nobody has renewed is worth a warning, which comes once a day.
-	ending = 7 * 24 * time.Hour
+	// Ending is when a certificate that nobody has renewed is worth a warning, which comes once a day.
+	Ending = 7 * 24 * time.Hour
 )
 
 // FileError tells of a certificate in files that cannot be used.
@@ -140,7 +140,7 @@ func (f *file) changed() bool {
 // warn tells of a certificate that runs out.
 func (f *file) warn(log *slog.Logger) {
 	left := time.Until(f.cert.Leaf.NotAfter)
-	if left > ending || time.Since(f.warned) < 24*time.Hour {
+	if left > Ending || time.Since(f.warned) < 24*time.Hour {
 		return
 	}
 	f.warned = time.Now()

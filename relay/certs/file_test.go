@@ -126,7 +126,7 @@ func TestWatch(t *testing.T) {
 // A certificate that runs out is told once a day, and shown as long as there is no other.
 func TestRunsOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		short := issue(t, nil, "ecdsa", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(ending + 12*time.Hour) }, "mx.host.test")
+		short := issue(t, nil, "ecdsa", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(Ending + 12*time.Hour) }, "mx.host.test")
 		log, said := newLog(t)
 		m := newManager(t, Options{Files: []Pair{short.pair(t, inDir(t, "a"))}, Log: log})
 		m.Start()

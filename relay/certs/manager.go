@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -103,6 +104,20 @@ func (m *Manager) newConfig() *tls.Config {
 
 // Config is for all listeners, and not to be changed. It is the same one at every call, so that sessions can be resumed.
 func (m *Manager) Config() *tls.Config { return m.config }
+
+// Leaf is the certificate in files that was the pair of that place in [Options.Files].
+func (m *Manager) Leaf(pair int) *x509.Certificate {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.files[pair].cert.Leaf
+}
+
+// Covers tells whether a certificate in files is for a host name.
+func (m *Manager) Covers(host string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(m.files, func(f *file) bool { return f.cert.Leaf.VerifyHostname(host) == nil })
+}
 
 // Start begins to look after the certificates. [Manager.Close] ends it.
 func (m *Manager) Start() {

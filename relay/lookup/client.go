@@ -41,7 +41,7 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Client asks DNS. It is safe for concurrent use.
+// Client asks DNS, for whoever has a question: all of them know what one has learnt. It is safe for concurrent use.
 type Client struct {
 	dns   *mx.DNS
 	now   func() time.Time
@@ -58,13 +58,15 @@ type question struct {
 
 // answer is what is kept of a question. It is never changed.
 type answer struct {
-	records []dns.RR
-	secure  bool
+	said    mx.Answer[dns.RR]
+	at      time.Time     // when it was said
 	failure *net.DNSError // nil: there are records
-	absent  bool          // there is no such name, with whatever records
 	until   time.Time
 	weight  uint32
 }
+
+// absent tells that there is no such name, with whatever records.
+func (a *answer) absent() bool { return a.said.Outcome == mx.NXDomain }
 
 // New makes a client. The error names every server that is wrong.
 func New(o Options) (*Client, error) {
@@ -133,7 +135,8 @@ func (c *Client) run(ctx context.Context, q question) *answer {
 	}
 	name, ok := presentation(q.name)
 	if !ok {
-		return &answer{failure: notFound(q.name), absent: true} // nothing that DNS could be asked for
+		// Nothing that DNS could be asked for.
+		return &answer{said: mx.Answer[dns.RR]{Outcome: mx.NXDomain}, failure: notFound(q.name)}
 	}
 	a := c.judge(q, c.dns.Ask(ctx, name, q.qtype))
 	if ctx.Err() != nil && a.failure != nil && !a.failure.IsNotFound {
@@ -144,21 +147,19 @@ func (c *Client) run(ctx context.Context, q question) *answer {
 }
 
 func (c *Client) judge(q question, said mx.Answer[dns.RR]) *answer {
-	a := &answer{secure: said.Secure, weight: uint32(len(q.name)) + entryOctets/4}
+	a := &answer{said: said, at: c.now(), weight: uint32(len(q.name)+len(said.Alias)) + entryOctets/4}
 	ttl := said.TTL
 	switch said.Outcome {
 	case mx.Found:
-		a.records = said.Records
 		for _, rr := range said.Records {
 			a.weight += 2 * uint32(dns.Len(rr))
 		}
 	case mx.NoData, mx.NXDomain:
 		a.failure, ttl = notFound(q.name), min(ttl, maxNegativeTTL)
-		a.absent = said.Outcome == mx.NXDomain
 	default:
 		a.failure, ttl = failed(q.name, said.Err), failureTTL
 	}
-	a.until = c.now().Add(min(max(ttl, minTTL), maxTTL))
+	a.until = a.at.Add(min(max(ttl, minTTL), maxTTL))
 	return a
 }
 
@@ -173,5 +174,5 @@ func failed(name string, err error) *net.DNSError {
 func ended(ctx context.Context, name string) *answer {
 	f := failed(name, context.Cause(ctx))
 	f.IsTimeout = errors.Is(ctx.Err(), context.DeadlineExceeded)
-	return &answer{failure: f}
+	return &answer{said: mx.Answer[dns.RR]{Err: f}, failure: f}
 }

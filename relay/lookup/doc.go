@@ -1,4 +1,4 @@
-// Package lookup asks DNS what is not about MX states: policies and keys (TXT), addresses, names of addresses (PTR), and
+// Package lookup asks DNS, for all of a relay: policies and keys (TXT), MX, addresses, names of addresses (PTR), and
 // what DANE needs (TLSA).
 //
 // Answers are kept as long as their TTL allows, "no" as well (RFC 2308), within a bound that is one of memory and not of

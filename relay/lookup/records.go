@@ -39,7 +39,7 @@ func nothing[R any](records []R, name string, err error) ([]R, error) {
 func (c *Client) TXT(ctx context.Context, name string) ([]string, error) {
 	a := c.ask(ctx, name, dns.TypeTXT)
 	var texts []string
-	for _, rr := range a.records {
+	for _, rr := range a.said.Records {
 		if t, ok := rr.(*dns.TXT); ok {
 			texts = append(texts, unescaped(strings.Join(t.Txt, "")))
 		}
@@ -85,7 +85,7 @@ func (c *Client) AddrSecure(ctx context.Context, name string) (addrs []netip.Add
 	v4 = c.ask(ctx, name, dns.TypeA)
 	both.Wait()
 	addrs = append(addresses(v4), addresses(v6)...)
-	secure = v4.secure && v6.secure
+	secure = v4.said.Secure && v6.said.Secure
 	if len(addrs) > 0 {
 		return addrs, secure, nil
 	}
@@ -105,7 +105,7 @@ func (c *Client) Addr4(ctx context.Context, name string) ([]netip.Addr, error) {
 
 func addresses(a *answer) []netip.Addr {
 	var addrs []netip.Addr
-	for _, rr := range a.records {
+	for _, rr := range a.said.Records {
 		var addr netip.Addr
 		var ok bool
 		switch rr := rr.(type) {
@@ -127,7 +127,7 @@ func (c *Client) Exists(ctx context.Context, name string) (bool, error) {
 	if a.failure != nil && !a.failure.IsNotFound {
 		return false, a.failure
 	}
-	return !a.absent, nil
+	return !a.absent(), nil
 }
 
 // MX gives the MX records of a name by preference, their hosts with a final dot. A null MX (RFC 7505) is one of host ".".
@@ -139,14 +139,14 @@ func (c *Client) MX(ctx context.Context, name string) ([]*net.MX, error) {
 // MXSecure is [Client.MX] that tells whether the answer is secure; a "no" can be as well.
 func (c *Client) MXSecure(ctx context.Context, name string) (records []*net.MX, secure bool, err error) {
 	a := c.ask(ctx, name, dns.TypeMX)
-	for _, rr := range a.records {
+	for _, rr := range a.said.Records {
 		if m, ok := rr.(*dns.MX); ok {
 			records = append(records, &net.MX{Host: m.Mx, Pref: m.Preference})
 		}
 	}
 	slices.SortStableFunc(records, func(x, y *net.MX) int { return cmp.Compare(x.Pref, y.Pref) })
 	records, err = nothing(records, name, a.err())
-	return records, a.secure, err
+	return records, a.said.Secure, err
 }
 
 // PTR gives the names of an address, with a final dot. Anybody can give any name to his own address.
@@ -158,7 +158,7 @@ func (c *Client) PTR(ctx context.Context, addr netip.Addr) ([]string, error) {
 	name := ReverseName(addr) + zone
 	a := c.ask(ctx, name, dns.TypePTR)
 	var names []string
-	for _, rr := range a.records {
+	for _, rr := range a.said.Records {
 		if p, ok := rr.(*dns.PTR); ok {
 			names = append(names, p.Ptr)
 		}
@@ -170,7 +170,7 @@ func (c *Client) PTR(ctx context.Context, addr netip.Addr) ([]string, error) {
 // as well.
 func (c *Client) TLSA(ctx context.Context, name string) (records []TLSA, secure bool, err error) {
 	a := c.ask(ctx, name, dns.TypeTLSA)
-	for _, rr := range a.records {
+	for _, rr := range a.said.Records {
 		t, ok := rr.(*dns.TLSA)
 		if !ok {
 			continue
@@ -180,5 +180,5 @@ func (c *Client) TLSA(ctx context.Context, name string) (records []TLSA, secure 
 		}
 	}
 	records, err = nothing(records, name, a.err())
-	return records, a.secure, err
+	return records, a.said.Secure, err
 }

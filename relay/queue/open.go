@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"modernc.org/sqlite"
+
+	"mxbypass/mailbox/inspect"
 )
 
 // Open opens the queue. Only one process at a time runs one (the caller holds a lock); commands use [OpenAdmin] beside it.
@@ -42,6 +44,37 @@ func Open(ctx context.Context, o Options) (*Queue, error) {
 }
 
 var errFolder = errors.New("this is a folder")
+
+// Check tells what would keep [Open] from succeeding, and changes nothing, also while a relay runs. It is not for a
+// process that has the queue open: see [inspect.SQLite].
+func Check(ctx context.Context, path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err == nil && info.IsDir():
+		err = errFolder
+	case err == nil:
+		err = checkVersion(ctx, path)
+	default: // it can be made, or there is a reason why it cannot
+		err = inspect.File(path)
+	}
+	if err != nil {
+		return opening(path, err)
+	}
+	return nil
+}
+
+func checkVersion(ctx context.Context, path string) error {
+	name, err := inspect.SQLite(path, true)
+	if err != nil {
+		return err
+	}
+	db, err := openPool(name, 1)
+	if err != nil {
+		return err
+	}
+	_, err = schemaVersion(ctx, db)
+	return errors.Join(err, db.Close())
+}
 
 // create makes the database when it is missing or empty, and brings it to the newest version.
 func create(ctx context.Context, path string) error {

@@ -1,6 +1,7 @@
 package sign
 
 import (
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -124,19 +125,53 @@ func (k *Keys) load(domain mailbox.DomainName) ([]Key, error) {
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
+// Check reads all keys, and tells what is wrong with those that should sign, or weak in them.
+func (k *Keys) Check() []error {
+	entries, err := os.ReadDir(k.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return []error{err}
+	}
+	var problems []error
+	for _, e := range entries {
+		domain, err := mailbox.ParseDomainName(e.Name())
+		if err != nil || domain.ASCII() != e.Name() {
+			continue // nobody's
+		}
+		if _, err := modifiedAt(k.folder(domain)); err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		keys, unusable := k.of(domain)
+		problems = append(problems, unusable...)
+		for _, key := range keys {
+			if public, ok := key.signer.Public().(*rsa.PublicKey); ok && key.Enabled && public.N.BitLen() < newBits {
+				problems = append(problems, fmt.Errorf("%s: an RSA key of %d bits, which not everybody believes: make one of %d",
+					key.File, public.N.BitLen(), newBits))
+			}
+		}
+	}
+	return problems
+}
+
 // Of gives all keys of a domain, the newest first, and what is wrong with those that cannot be used. What is wrong with
 // a disabled key is of no interest.
 func (k *Keys) Of(domain mailbox.DomainName) ([]Key, error) {
+	keys, problems := k.of(domain)
+	return keys, errors.Join(problems...)
+}
+
+func (k *Keys) of(domain mailbox.DomainName) (keys []Key, problems []error) {
 	dir := k.folder(domain)
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, []error{err}
 	}
-	var keys []Key
-	var problems []error
 	for _, e := range entries {
 		name, off := strings.CutSuffix(e.Name(), disabled)
 		selector, ok := strings.CutSuffix(name, suffix)
@@ -163,7 +198,7 @@ func (k *Keys) Of(domain mailbox.DomainName) ([]Key, error) {
 		}
 		return strings.Compare(b.Selector, a.Selector)
 	})
-	return keys, errors.Join(problems...)
+	return keys, problems
 }
 
 // isSelector: a name in DNS, as it is compared there.

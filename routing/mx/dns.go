@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -93,99 +92,12 @@ func onThisMachine(server string) bool {
 
 // LookupMX implements [Resolver].
 func (d *DNS) LookupMX(ctx context.Context, name mailbox.DomainName) Answer[MX] {
-	r, err := d.lookup(ctx, name, dns.TypeMX)
-	return answerOf(name, r, err, decodeMX, compareMX)
+	return Questions{d}.LookupMX(ctx, name)
 }
 
-func decodeMX(rr dns.RR) (MX, bool) {
-	mx, ok := rr.(*dns.MX)
-	if !ok {
-		return MX{}, false
-	}
-	return MX{Preference: mx.Preference, Host: hostName(mx.Mx), Root: mx.Mx == ".", TTL: ttl(rr)}, true
-}
-
-func compareMX(a, b MX) int {
-	return cmp.Or(cmp.Compare(a.Preference, b.Preference), strings.Compare(a.Host.ASCII(), b.Host.ASCII()))
-}
-
-// LookupAddr implements [Resolver]. The two families are asked for at the same time. When one of them fails, what the
-// other knows is the answer, with the error beside it.
+// LookupAddr implements [Resolver].
 func (d *DNS) LookupAddr(ctx context.Context, name mailbox.DomainName) Answer[netip.Addr] {
-	var v4, v6 Answer[netip.Addr]
-	var both sync.WaitGroup
-	both.Go(func() { v6 = d.lookupFamily(ctx, name, dns.TypeAAAA) })
-	v4 = d.lookupFamily(ctx, name, dns.TypeA)
-	both.Wait()
-
-	switch {
-	case v4.Outcome == Found && v6.Outcome == Found:
-		v4.Records = append(v4.Records, v6.Records...)
-		v4.TTL = min(v4.TTL, v6.TTL)
-		v4.Authoritative = v4.Authoritative && v6.Authoritative
-		v4.Secure = v4.Secure && v6.Secure
-		return v4
-	case v4.Outcome == Found:
-		v4.Err, v4.Secure = v6.Err, v4.Secure && (v6.Secure || v6.Err != nil)
-		return v4
-	case v6.Outcome == Found:
-		v6.Err, v6.Secure = v4.Err, v6.Secure && (v4.Secure || v4.Err != nil)
-		return v6
-	case v4.Outcome == Failed:
-		return v4
-	case v6.Outcome == Failed:
-		return v6
-	}
-	v4.TTL, v4.Secure = min(v4.TTL, v6.TTL), v4.Secure && v6.Secure
-	return v4
-}
-
-func (d *DNS) lookupFamily(ctx context.Context, name mailbox.DomainName, qtype uint16) Answer[netip.Addr] {
-	r, err := d.lookup(ctx, name, qtype)
-	return answerOf(name, r, err, decodeAddr, netip.Addr.Compare)
-}
-
-func decodeAddr(rr dns.RR) (netip.Addr, bool) {
-	var addr netip.Addr
-	var ok bool
-	switch rr := rr.(type) {
-	case *dns.A:
-		addr, ok = netip.AddrFromSlice(rr.A)
-	case *dns.AAAA:
-		addr, ok = netip.AddrFromSlice(rr.AAAA)
-	}
-	return addr.Unmap(), ok
-}
-
-// answerOf turns a reply into an answer: its records decoded, sorted and bounded.
-func answerOf[Record any](name mailbox.DomainName, r reply, err error, decode func(dns.RR) (Record, bool),
-	compare func(a, b Record) int) Answer[Record] {
-	if err != nil {
-		return Answer[Record]{Err: fmt.Errorf("looking up %s: %w", name, err)}
-	}
-	a := Answer[Record]{Outcome: r.outcome, TTL: r.ttl, Authoritative: r.authoritative, Secure: r.secure}
-	if end := strings.TrimSuffix(r.name, "."); end != name.ASCII() {
-		a.Alias = mailbox.Printable(end)
-	}
-	for _, rr := range r.records {
-		if record, ok := decode(rr); ok {
-			a.Records = append(a.Records, record)
-		}
-	}
-	if a.Outcome == Found && len(a.Records) == 0 { // for example an A record of no length
-		return Answer[Record]{Err: fmt.Errorf("looking up %s: the answer has no usable record", name)}
-	}
-	slices.SortStableFunc(a.Records, compare)
-	a.Records = a.Records[:min(len(a.Records), maxRecords)]
-	return a
-}
-
-// lookup asks for one type of records, and asks on when a server leaves a chain of aliases unfinished.
-func (d *DNS) lookup(ctx context.Context, name mailbox.DomainName, qtype uint16) (reply, error) {
-	if name.IsZero() || name.IsLiteral() {
-		return reply{}, errors.New("not a domain name")
-	}
-	return d.follow(ctx, dns.Fqdn(name.ASCII()), qtype)
+	return Questions{d}.LookupAddr(ctx, name)
 }
 
 // follow asks for one type of records of a name in the form of dns.Fqdn.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -63,10 +64,30 @@ func (s *systemServers) read(info fs.FileInfo) {
 	if err != nil {
 		return
 	}
-	s.changed, s.size, s.servers = info.ModTime(), info.Size(), nil
+	s.changed, s.size = info.ModTime(), info.Size()
+	s.take(config)
+}
+
+func (s *systemServers) take(config *dns.ClientConfig) {
+	s.servers = nil
 	for _, server := range config.Servers {
 		if addr, err := netip.ParseAddr(server); err == nil {
 			s.servers = append(s.servers, net.JoinHostPort(addr.String(), config.Port))
 		}
 	}
+}
+
+// SystemServers gives the system's resolvers, and tells whether one of them is on this machine. The error says that none is
+// named.
+func SystemServers() (servers []string, here bool, err error) {
+	config, err := dns.ClientConfigFromFile(systemFile)
+	if err != nil {
+		return nil, false, err
+	}
+	s := systemServers{path: systemFile}
+	s.take(config)
+	if len(s.servers) == 0 {
+		return nil, false, fmt.Errorf("%s names no server", systemFile)
+	}
+	return s.servers, slices.ContainsFunc(s.servers, onThisMachine), nil
 }

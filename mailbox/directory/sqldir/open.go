@@ -18,6 +18,7 @@ import (
 	_ "modernc.org/sqlite" // the driver "sqlite" of database/sql
 
 	"mxbypass/mailbox/directory"
+	"mxbypass/mailbox/inspect"
 )
 
 // Options say which database, and how.
@@ -68,12 +69,51 @@ func Open(ctx context.Context, o Options) (*Directory, error) {
 	return d, nil
 }
 
+// Check tells what would keep [Open] from succeeding, and changes nothing, also while a relay runs. It is not for a process
+// that has the directory open: see [inspect.SQLite].
+func Check(ctx context.Context, path string) error {
+	d := &Directory{o: Options{Path: path}}
+	if err := d.inspect(ctx); err != nil {
+		return fmt.Errorf("directory %s: %w", path, d.classify(err))
+	}
+	return nil
+}
+
+func (d *Directory) inspect(ctx context.Context) error {
+	if info, err := os.Stat(d.o.Path); err == nil && info.IsDir() {
+		return errFolder
+	}
+	name, err := inspect.SQLite(d.o.Path, false)
+	if err != nil {
+		return err
+	}
+	db, err := sql.Open("sqlite", name)
+	if err != nil {
+		return err
+	}
+	version, err := schemaVersion(ctx, db)
+	switch {
+	case err != nil:
+	case version == 0:
+		err = errEmpty
+	case version < len(migrations): // which the relay brings to the newest
+		err = inspect.File(d.o.Path)
+	}
+	return errors.Join(err, db.Close())
+}
+
+// What a database is not.
+var (
+	errFolder = errors.New("this is a folder")
+	errEmpty  = errors.New("there is nothing in this database")
+)
+
 // prepare makes the database when that is wanted, and migrates it when it is old.
 func (d *Directory) prepare(ctx context.Context) error {
 	info, err := os.Stat(d.o.Path)
 	switch {
 	case err == nil && info.IsDir():
-		return errors.New("this is a folder")
+		return errFolder
 	case errors.Is(err, fs.ErrNotExist) && d.o.Create:
 		f, err := os.OpenFile(d.o.Path, os.O_WRONLY|os.O_CREATE, 0o640)
 		if err != nil {
@@ -94,7 +134,7 @@ func (d *Directory) prepare(ctx context.Context) error {
 		return err
 	}
 	if version == 0 && !d.o.Create {
-		return errors.New("there is nothing in this database")
+		return errEmpty
 	}
 	if version == len(migrations) {
 		return nil
