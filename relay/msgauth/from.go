@@ -56,7 +56,7 @@ func (a *authors) shown(value string) (found bool) {
 		}
 		for _, behind := range strings.Split(part, "@")[1:] {
 			end := strings.IndexFunc(behind, func(r rune) bool {
-				return !unicode.In(r, unicode.L, unicode.N, unicode.M) && !strings.ContainsRune("-_.。", r) || r == unicode.ReplacementChar
+				return !unicode.In(r, unicode.L, unicode.N, unicode.M) && !strings.ContainsRune("-_.。", r)
 			})
 			if end < 0 {
 				end = len(behind)
