@@ -186,3 +186,40 @@ func TestTLSRequired(t *testing.T) {
 		}
 	}
 }
+
+func TestTSIGSecret(t *testing.T) {
+	const secret = "MDEyMzQ1Njc4OWFiY2RlZg=="
+	for _, tt := range []struct {
+		name, text string
+		mode       os.FileMode
+		want       string // the error; empty: none
+	}{
+		{"good", secret, 0o600, ""},
+		{"of a group, with the end of a line", secret + "\r\n", 0o640, ""},
+		{"everybody's", secret, 0o644, "everybody may read or change it (mode 0644): chmod 600"},
+		{"empty", "\n", 0o600, "it is empty"},
+		{"no base64", "correct horse battery", 0o600, "want one line, the secret in base64"},
+		{"cut off", secret[:len(secret)-1], 0o600, "want one line, the secret in base64"},
+		{"another alphabet", "MDEyMzQ1Njc4OWFiY2Rl-_==", 0o600, "want one line, the secret in base64"},
+		{"two", secret + "\n" + secret, 0o600, "want one line, the secret in base64"},
+		{"a key of BIND", `key "x" { algorithm hmac-sha256; secret "` + secret + `"; };`, 0o600, "want one line"},
+		{"short", "c2hvcnQ=", 0o600, "less than 128 bits"},
+	} {
+		file := filepath.Join(t.TempDir(), "tsig.key")
+		if err := errors.Join(os.WriteFile(file, []byte(tt.text), 0o600), os.Chmod(file, tt.mode)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadTSIGSecret(file)
+		switch {
+		case tt.want == "" && (err != nil || got != secret):
+			t.Errorf("%s: %q, %v", tt.name, got, err)
+		case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || got != ""):
+			t.Errorf("%s: %q, %v", tt.name, got, err)
+		case err != nil && strings.Contains(err.Error(), secret[:8]):
+			t.Errorf("%s: %v tells of the secret", tt.name, err)
+		}
+	}
+	if _, err := ReadTSIGSecret(filepath.Join(t.TempDir(), "none")); err == nil || err.Error() != "cannot be read: no such file or directory" {
+		t.Error(err)
+	}
+}

@@ -46,7 +46,7 @@ func TestReadmePieces(t *testing.T) {
 		pieces++
 		dir := t.TempDir()
 		config := newcomer(t, blocks, dir, "")
-		for _, secret := range []string{"smarthost.password", "srs.keys"} {
+		for _, secret := range []string{"smarthost.password", "srs.keys", "tsig.key"} {
 			must(t, os.WriteFile(filepath.Join(dir, secret), []byte("0123456789abcdef0123456789abcdef\n"), 0o600))
 		}
 		ca, err := peer.NewCA(dir)

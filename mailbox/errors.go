@@ -47,7 +47,7 @@ type RemoteError struct {
 	Enhanced [3]int // RFC 3463; zero when the server gave none
 	Text     string // without the codes; lines joined by "\n"; as it came: escape before showing
 	Host     string // who said it
-	Command  string // in answer to what: "connect", "LHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "end of data"
+	Command  string // in answer to what: "connect", "LHLO", "STARTTLS", …, "RCPT", "DATA", "mail data", "end of data"
 }
 
 // Error implements error, safely printable.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -11,6 +12,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+
+	"github.com/miekg/dns"
 
 	"mxbypass/configs"
 	"mxbypass/relay/certs"
@@ -34,8 +37,8 @@ func openCerts(_ context.Context, c *configs.Config, log *slog.Logger, opened *c
 // certsSettings are what a Manager is made of, printed: with the same it can be kept over a reload. Files of certificates
 // are not in it, as it looks at them itself.
 func certsSettings(c *configs.Config) string {
-	settings := fmt.Sprint(c.StateDir, c.TLS, c.Certificates, c.ACME)
-	for _, path := range []string{c.TLS.ClientCAFile, c.ACME.CAFile} {
+	settings := fmt.Sprint(c.StateDir, c.TLS, c.Certificates, c.ACME, c.DNS)
+	for _, path := range []string{c.TLS.ClientCAFile, c.ACME.CAFile, c.ACME.TSIGSecretFile} {
 		settings += digest(path)
 	}
 	return settings
@@ -110,8 +113,11 @@ func acmeOptions(c *configs.Config, errs *[]error) *certs.ACME {
 		Agree:     c.ACME.Agree,
 		Roots:     authorities(c, "acme.ca_file", c.ACME.CAFile, errs),
 		Dir:       filepath.Join(c.StateDir, "acme"),
-		HTTP:      opener(c.ACME.HTTPAddress),
-		TLSALPN:   opener(c.ACME.TLSALPNAddress),
+	}
+	if c.ACME.Challenge == configs.ChallengeDNS {
+		o.DNS = dnsUpdate(c, errs)
+	} else {
+		o.HTTP, o.TLSALPN = opener(c.ACME.HTTPAddress), opener(c.ACME.TLSALPNAddress)
 	}
 	if !c.ACME.Email.IsNull() {
 		o.Email = c.ACME.Email.Wire()
@@ -120,6 +126,26 @@ func acmeOptions(c *configs.Config, errs *[]error) *certs.ACME {
 		o.Names = append(o.Names, name.ASCII())
 	}
 	return o
+}
+
+// dnsUpdate is how the proof that a name is ours gets into DNS.
+func dnsUpdate(c *configs.Config, errs *[]error) *certs.DNSUpdate {
+	secret, err := configs.ReadTSIGSecret(c.ACME.TSIGSecretFile)
+	if err != nil {
+		*errs = append(*errs, configs.Problems{c.Problem("acme.tsig_secret_file", "%q: %v", c.ACME.TSIGSecretFile, err)})
+	}
+	resolver, err := openResolver(c)
+	if err != nil {
+		*errs = append(*errs, err)
+	}
+	return &certs.DNSUpdate{
+		Server: c.ACME.DNSServer.AddrPort, Secondaries: c.ACME.DNSSecondaries, Zone: c.ACME.DNSZone.ASCII(),
+		Key: c.ACME.TSIGKey, Algorithm: string(c.ACME.TSIGAlgorithm), Secret: secret,
+		Alias: func(ctx context.Context, name string) (string, error) {
+			a := resolver.Ask(ctx, name, dns.TypeTXT)
+			return cmp.Or(a.Alias, name), a.Err
+		},
+	}
 }
 
 // opener gives what opens a listener at an address; nil for none.

@@ -54,6 +54,8 @@ func TestFailureWords(t *testing.T) {
 			"mx.test[192.0.2.1] answered RCPT with 450 4.2.1 later please"},
 		{queue.Attempt{Host: "mx.test", Command: "RCPT", Code: 550, Enhanced: [3]int{4, 2, 1}, Text: "no"},
 			"mx.test answered RCPT with 550 no"},
+		{queue.Attempt{Host: "mx.test", Command: "RCPT", Code: 450, Enhanced: [3]int{4}, Text: "later"},
+			"mx.test answered RCPT with 450 later"},
 		{queue.Attempt{Host: "mx.test", Code: 421, Enhanced: [3]int{4, 3, 2}}, "mx.test: 421 4.3.2 "},
 		{queue.Attempt{Command: "RCPT", Code: 450, Enhanced: [3]int{4, 2, 1}, Text: "later"}, "450 4.2.1 later"},
 		{queue.Attempt{Host: "mx.test", Command: "connect", Text: "connection refused"}, "mx.test: connection refused"},

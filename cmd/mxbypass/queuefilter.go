@@ -27,7 +27,7 @@ func (f *queueFilter) add(cmd *cobra.Command) {
 	flags.StringVar(&f.recipient, "recipient", "", "only to this `address`, or to any at \"@domain\"")
 	flags.StringVar(&f.domain, "domain", "", "only to addresses of this `domain`")
 	flags.StringVar(&f.olderThan, "older-than", "", "only what has waited for this `time`: \"30m\", \"5d\"")
-	flags.StringVar(&f.reason, "reason", "", "only what failed with these `words` last, capitals or not")
+	flags.StringVar(&f.reason, "reason", "", "only what shows these `words` as its last failure, capitals or not")
 	flags.StringVar(&f.state, "state", "", "only what is in this `state`: waiting, active, held or quarantined")
 }
 
@@ -59,6 +59,10 @@ func (f *queueFilter) read(cmd *cobra.Command, ids []string) (queue.Filter, erro
 		}
 	}
 	return selected, nil
+}
+
+func selectsAll(f queue.Filter) bool {
+	return len(f.IDs) == 0 && f.Sender+f.Recipient+f.Domain+f.Reason+string(f.State) == "" && f.OlderThan == 0
 }
 
 func into[T any](to *T, read func(string) (T, error)) func(string) error {

@@ -90,8 +90,10 @@ func (a *app) listQueue(ctx context.Context, q waitingMail, f queue.Filter, asJS
 	switch {
 	case err != nil || asJSON:
 		return err
-	case messages == 0:
+	case messages == 0 && selectsAll(f):
 		return a.say("nothing in the queue")
+	case messages == 0:
+		return a.say("nothing in the queue matches")
 	}
 	return a.say("\n%s of %s, %s", count(recipients, "recipient"), count(messages, "message"), octets(size))
 }

@@ -113,7 +113,7 @@ func failureWords(f *queue.Attempt) string {
 	}
 	if f.Code != 0 {
 		fmt.Fprintf(&b, "%d ", f.Code)
-		if f.Enhanced[0] == f.Code/100 {
+		if class := f.Code / 100; f.Enhanced[0] == class && f.Enhanced != [3]int{class} { // else it is no word of the server
 			fmt.Fprintf(&b, "%s ", enhancedCode(f.Enhanced))
 		}
 	}

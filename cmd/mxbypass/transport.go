@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"mxbypass/configs"
 	"mxbypass/mailbox"
@@ -87,12 +88,15 @@ func (a *assembly) newFinder() *tlspolicy.Finder {
 	return tlspolicy.New(o)
 }
 
+// firstReports is how long after a start reports are sent that are due: when the relay serves, and has come to rest.
+const firstReports = 10 * time.Second
+
 func (a *assembly) reportOptions(dir string) tlsrpt.Options {
 	t := a.c.Transport
 	o := tlsrpt.Options{
 		Dir: dir, Hostname: a.hostname, Contact: t.TLSRPTContact, From: t.TLSRPTFrom,
 		Organization: cmp.Or(t.TLSRPTOrganization, a.hostname.ASCII()), TXT: a.lookups.TXT, Addr: a.lookups.Addr,
-		Roots: a.secrets.TransportCAs, Log: a.log,
+		Roots: a.secrets.TransportCAs, First: firstReports, Log: a.log,
 		Submit: func(ctx context.Context, m *mailbox.Message, to mailbox.Address) error {
 			r := a.keep.transport.relay.Load()
 			if r == nil {

@@ -66,7 +66,7 @@ func StartPebble(dir string, o PebbleOptions) (*Pebble, error) {
 		return nil, err
 	}
 	cmd := exec.Command("/usr/bin/pebble", "-config", config, "-dnsserver", o.DNS)
-	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=20")
+	cmd.Env = append(os.Environ(), "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=20", "PEBBLE_AUTHZREUSE=0")
 	p, err := Start(cmd)
 	if err != nil {
 		return nil, err

@@ -139,7 +139,7 @@ func TestDamagedBody(t *testing.T) {
 	if m := r.Messages(); len(m) != 1 || !strings.Contains(m[0].Content, "Subject: two") {
 		t.Errorf("%+v", m)
 	}
-	if out, ok := w.command("queue", "stats"); !ok || !strings.Contains(out, "quarantined") {
+	if out, ok := w.command("queue", "stats"); !ok || !strings.Contains(out, " 1 quarantined") {
 		t.Errorf("stats: %s", out)
 	}
 }

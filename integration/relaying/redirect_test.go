@@ -58,7 +58,9 @@ func TestRedirect(t *testing.T) {
 	if b := home.Messages()[0]; b.From != "" || b.To[0] != "a@client.test" {
 		t.Errorf("%+v", b)
 	}
-	wantReply(t, w.send("127.0.0.2", "", strings.ToLower(m.From), text), "250 2.0.0 queued for ") // on the way it was folded
+	// On the way it was folded.
+	wantReply(t, w.send("127.0.0.2", "", strings.ToLower(m.From), text), "250 2.0.0 queued for ")
+	must(t, home.Await(2)) // the third is the report below
 	wantReply(t, w.send("127.0.0.2", "spammer@client.test", m.From, text), "550 5.7.1 ")
 	forged := strings.Replace(m.From, "=a@", "=b@", 1)
 	wantReply(t, w.send("127.0.0.2", "", forged, text), "550 5.7.1 ")

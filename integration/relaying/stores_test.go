@@ -31,7 +31,7 @@ mailboxes = ["b"]
 	t.Run("queue", func(t *testing.T) {
 		w := start(t, s)
 		last := w.converse(append(two, "Subject: both\r\n\r\nx\r\n.")...)
-		wantReply(t, last, "250 2.0.0 delivered to 1 mailboxes, queued for 1 recipients")
+		wantReply(t, last, "250 2.0.0 delivered to 1 mailbox, queued for 1 recipient")
 		if n := len(w.inbox("foobar@exemple.org")); n != 1 {
 			t.Errorf("%d messages", n)
 		}

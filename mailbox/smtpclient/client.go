@@ -64,6 +64,10 @@ type Options struct {
 	Auth     *Auth       // AUTH, only ever under TLS; nil: none
 	Source   netip.Addr  // local address to connect from; zero: the system's choice
 	Note     any         // what the user of the connection knows about it; see Client.Note
+
+	// Connected is told the local address, zero when it is not of IP, before anything is said: what comes then may end
+	// without a Client. Nil: nobody wants to know.
+	Connected func(local netip.Addr)
 }
 
 // Client is one connection. It is used by one goroutine at a time; transactions follow each other.
@@ -100,6 +104,9 @@ func Open(ctx context.Context, conn net.Conn, opts Options) (*Client, error) {
 	s := &socket{Conn: conn}
 	c := &Client{socket: s, conn: s, r: bufio.NewReaderSize(s, maxLine), buf: make([]byte, 0, writeSize), opts: opts,
 		opened: time.Now()}
+	if opts.Connected != nil {
+		opts.Connected(c.local())
+	}
 	defer c.guard(ctx)()
 	if err := c.greet(ctx); err != nil {
 		c.Quit()
@@ -165,8 +172,8 @@ func (c *Client) Host() string { return c.opts.Host }
 // Note gives what stands in the Options.
 func (c *Client) Note() any { return c.opts.Note }
 
-// Local gives the address that the connection was made from; zero: not of IP.
-func (c *Client) Local() netip.Addr {
+// local gives the address that the connection was made from; zero: not of IP.
+func (c *Client) local() netip.Addr {
 	if at, ok := c.socket.LocalAddr().(*net.TCPAddr); ok {
 		return at.AddrPort().Addr().Unmap()
 	}

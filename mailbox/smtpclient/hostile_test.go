@@ -152,7 +152,7 @@ func attempt(t *testing.T, conn net.Conn) ([]error, func(stage string) string) {
 		case "end of data":
 			return stage
 		case "body":
-			return "DATA"
+			return MailData
 		}
 		return verb
 	}

@@ -165,6 +165,10 @@ func (t *Transaction) all(err error) []error {
 	return results
 }
 
+// MailData stands in errors for what follows DATA (RFC 5321 section 4.1.1.4): the server had taken the envelope, and the
+// message was on its way.
+const MailData = "mail data"
+
 // data sends DATA and the message. Every error means that the server has not seen the end of the message.
 func (t *Transaction) data(ctx context.Context) error {
 	c := t.c
@@ -188,7 +192,7 @@ func (t *Transaction) data(ctx context.Context) error {
 	}
 	var failed error // of the network, already complete
 	w := newDotWriter(c.buf, func(p []byte) error {
-		failed = c.write(ctx, "DATA", p, c.opts.Timeouts.DataBlock)
+		failed = c.write(ctx, MailData, p, c.opts.Timeouts.DataBlock)
 		return failed
 	})
 	err := t.writeTo(w)

@@ -14,10 +14,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// ACME says how certificates are had from an authority (RFC 8555). Names, Directory and Dir are needed, and HTTP or
-// TLSALPN.
+// ACME says how certificates are had from an authority (RFC 8555). Names, Directory and Dir are needed, and HTTP, TLSALPN
+// or DNS.
 type ACME struct {
-	Names     []string       // in ASCII, without wildcards; each has its own certificate
+	Names     []string       // in ASCII; wildcards ("*.example.org") with DNS alone; each has its own certificate
 	Directory string         // URL, https
 	Email     string         // for the authority, about our account; empty: none
 	Agree     bool           // to the terms of the authority; without it there is no account
@@ -27,6 +27,9 @@ type ACME struct {
 	// HTTP and TLSALPN open the listener at which the authority finds the proof that a name is ours, port 80 for HTTP-01
 	// and port 443 for TLS-ALPN-01 (RFC 8737), and only while it looks; nil: that way is not offered.
 	HTTP, TLSALPN func(ctx context.Context) (net.Listener, error)
+
+	// DNS puts the proof into DNS (DNS-01); nil: that way is not offered.
+	DNS *DNSUpdate
 }
 
 const (

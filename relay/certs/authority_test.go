@@ -25,11 +25,12 @@ type testAuthority struct {
 	ca *signer
 
 	mu       sync.Mutex
-	life     time.Duration // of what it gives
-	way      string        // how names are checked
-	door     string        // where
-	refuse   bool          // gives nothing
-	forget   bool          // knows no account that is not new
+	life     time.Duration          // of what it gives
+	way      string                 // how names are checked
+	door     string                 // where
+	look     func(name string) bool // that way, in DNS
+	refuse   bool                   // gives nothing
+	forget   bool                   // knows no account that is not new
 	accounts int
 	contacts []string // of what was said of accounts
 	orders   []testOrder
@@ -181,8 +182,9 @@ func (a *testAuthority) status(n int) string {
 }
 
 func (a *testAuthority) authorization(n int) map[string]any {
+	name, all := strings.CutPrefix(a.orders[n].name, "*.")
 	return map[string]any{
-		"status": a.status(n), "identifier": map[string]string{"type": "dns", "value": a.orders[n].name},
+		"status": a.status(n), "identifier": map[string]string{"type": "dns", "value": name}, "wildcard": all,
 		"challenges": []any{a.challenge(n)},
 	}
 }
@@ -211,6 +213,8 @@ func (a *testAuthority) check(n int) {
 	case "tls-alpn-01":
 		ok = proven(a.door, o.name, "acme-tls/1") && !proven(a.door, o.name, "") && !proven(a.door, "else.test", "acme-tls/1") &&
 			!proven(a.door, o.name, "acme-tls/1", "h2")
+	case "dns-01":
+		ok = a.look(strings.TrimPrefix(o.name, "*."))
 	}
 	o.checked, o.invalid = ok, !ok
 }

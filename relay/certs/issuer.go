@@ -57,6 +57,9 @@ func newIssuer(o ACME, s *storage, log *slog.Logger) *issuer {
 	if o.TLSALPN != nil {
 		i.solvers[acme.ChallengeTypeTLSALPN01] = newALPNSolver(o.TLSALPN)
 	}
+	if o.DNS != nil {
+		i.solvers[acme.ChallengeTypeDNS01] = newDNSSolver(*o.DNS, log)
+	}
 	return i
 }
 

@@ -99,6 +99,7 @@ func fromStore(err error) *outbound.Failure {
 	f := &outbound.Failure{Scope: outbound.ScopeRecipient, Permanent: rep.Permanent(), Enhanced: rep.Enhanced, Text: rep.Text,
 		InDoubt: errors.Is(err, mailbox.ErrInDoubt), Err: err}
 	var remote *mailbox.RemoteError
+	var lost *smtpclient.LostError
 	switch {
 	case errors.As(err, &remote):
 		f.Host, f.MTA, f.Command, f.Code, f.Text = remote.Host, mtaOf(remote.Host), remote.Command, remote.Code, remote.Text
@@ -110,6 +111,7 @@ func fromStore(err error) *outbound.Failure {
 			f.Scope, f.Permanent, f.Enhanced[0] = outbound.ScopeDestination, false, 4
 		}
 	case f.InDoubt, f.Permanent, errors.Is(err, queue.ErrDamaged):
+	case errors.As(err, &lost) && lost.Command == smtpclient.MailData: // as with servers elsewhere
 	case errors.Is(err, mailbox.ErrUnavailable), errors.Is(err, mailbox.ErrNoSpace):
 		f.Scope = outbound.ScopeDestination
 	}
@@ -120,6 +122,15 @@ func fromStore(err error) *outbound.Failure {
 func ours(err error, doubt bool) *outbound.Failure {
 	return &outbound.Failure{Scope: outbound.ScopeMessage, InDoubt: doubt, Enhanced: [3]int{4, 3, 0},
 		Text: "a problem on the side of the relay", Err: err}
+}
+
+// untold is the cause of a failure whose words do not tell it: of one here, where senders are to read nothing of our files
+// and programs. It is for the log.
+func untold(f *outbound.Failure) error {
+	if f == nil || f.Host != "" || f.Command != "" {
+		return nil
+	}
+	return f.Err
 }
 
 func sameResult(n int, f *outbound.Failure) []result {

@@ -347,6 +347,33 @@ func TestConnectionLost(t *testing.T) {
 	})
 }
 
+// TestPoisonIsBehind: what may have brought a destination down is tried after what came meanwhile.
+func TestPoisonIsBehind(t *testing.T) {
+	bubble(t, func(w *world) {
+		var order []string
+		w.send = func(_ context.Context, _ routing.Hop, m outbound.Mail) []outbound.Result {
+			w.mu.Lock()
+			order = append(order, string(m.To[0].Address.Local))
+			w.mu.Unlock()
+			if m.To[0].Address.Local == "poison" {
+				return failAll(m, refusal(outbound.ScopeDestination, 421, "go away"))
+			}
+			return make([]outbound.Result, len(m.To))
+		}
+		w.run()
+		w.accept("me@local.test", elsewhere("poison@remote.test", mailbox.NotifyNever))
+		time.Sleep(time.Second)
+		for _, name := range []string{"a", "b", "c"} {
+			w.accept("me@local.test", elsewhere(name+"@remote.test", 0))
+		}
+		time.Sleep(schedule.First * 2)
+		w.stop()
+		if got := strings.Join(order, " "); !strings.HasPrefix(got, "poison a ") || len(w.all()) != 3 {
+			t.Errorf("%d arrived; tried: %s", len(w.all()), got)
+		}
+	})
+}
+
 // TestOperatorRetries: a command that wants a destination to be tried now is heard.
 func TestOperatorRetries(t *testing.T) {
 	bubble(t, func(w *world) {

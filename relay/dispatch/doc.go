@@ -15,7 +15,9 @@
 // have grows with success and falls with failures (as in Postfix: by 1/n up, by one down), and as many failures without
 // an answer between them as there may be workers make it down. Then one row says until when, its mail is not touched, and
 // fresh mail for it is queued without asking. One connection asks again; the first answer, whatever it is, wakes all.
-// A connection is had before a message is leased: a dead host costs its mail no attempts.
+// A connection is had before a message is leased: a dead host costs its mail no attempts. Who hangs up in the middle of a
+// message may mean that message; then it alone waits. What was being said when a destination went down comes after what
+// waits for it: one message that a server cannot stand keeps the others for one wait at most.
 //
 // A destination that fails for good (no such domain) fails all mail that comes up within a while, and is then asked again.
 //

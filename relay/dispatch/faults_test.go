@@ -233,6 +233,10 @@ func TestStores(t *testing.T) {
 				if !tt.fails {
 					w.copies(map[string]int{"bad@local.test": 1})
 				}
+				if !errors.As(tt.err, new(*mailbox.RemoteError)) && !strings.Contains(w.logs.String(), fmt.Sprintf("%q", tt.err.Error())) &&
+					!strings.Contains(w.logs.String(), "error="+tt.err.Error()) {
+					t.Errorf("the log does not tell why:\n%s", w.logs.String())
+				}
 				if doubt := strings.Contains(w.logs.String(), "doubt=true"); doubt != errors.Is(tt.err, mailbox.ErrInDoubt) {
 					t.Errorf("doubt: %v", doubt)
 				}
@@ -279,6 +283,11 @@ func TestBugOfAServer(t *testing.T) {
 		w.stop()
 		w.empty()
 		w.copies(map[string]int{"a@remote.test": 1})
+		for _, s := range []string{`error="panic in a delivery: a bug"`, `error="0 results for 1 recipients"`} {
+			if !strings.Contains(w.logs.String(), s) {
+				t.Errorf("no %s:\n%s", s, w.logs.String())
+			}
+		}
 	})
 }
 

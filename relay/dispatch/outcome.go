@@ -201,6 +201,9 @@ func (d *Dispatcher) tellOf(c *decision, now time.Time) {
 	if c.attempt != nil {
 		p.TLS = c.attempt.TLS
 	}
+	if c.outcome.Kind != queue.Aside {
+		p.Err = untold(c.failure)
+	}
 	switch c.outcome.Kind {
 	case queue.Gone:
 		switch {

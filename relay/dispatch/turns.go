@@ -198,8 +198,8 @@ func (d *Dispatcher) answered(t *destination) {
 }
 
 // silent: the destination could not be reached, or did not serve us. It tells whether the destination is down.
-func (d *Dispatcher) silent(t *destination, a *queue.Attempt, s Schedule) (down bool) {
-	now := time.Now()
+func (d *Dispatcher) silent(t *destination, f *outbound.Failure, s Schedule) (down bool) {
+	now, a := time.Now(), attemptOf(f)
 	d.mu.Lock()
 	fell := t.failed()
 	down = t.down
@@ -216,7 +216,7 @@ func (d *Dispatcher) silent(t *destination, a *queue.Attempt, s Schedule) (down 
 	if fell {
 		d.giveBack(unbegun, a)
 		d.tell(t, a)
-		d.log.DestinationDown(t.name, words(a), v.failures, v.until)
+		d.log.DestinationDown(t.name, words(a), untold(f), v.failures, v.until)
 	}
 	return down
 }

@@ -157,7 +157,7 @@ func (w *worker) unreachable(g *group, f *outbound.Failure) bool {
 	}
 	w.back(g, a)
 	w.letGo(g)
-	if !w.silent(w.at, a, w.env.Schedule) {
+	if !w.silent(w.at, f, w.env.Schedule) {
 		w.again()
 	}
 	return false
@@ -287,12 +287,15 @@ func (w *worker) judge(g *group, results []result) bool {
 	switch {
 	case interrupted:
 	case !spoke:
-		down = w.silent(w.at, attemptOf(silence), w.env.Schedule)
+		down = w.silent(w.at, silence, w.env.Schedule)
 	}
-	now := time.Now()
+	next := time.Now() // it waits for our next start
+	if down {          // or for the destination, behind what was not tried: it may be what the server cannot stand
+		next = w.downUntil()
+	}
 	for i := range vs {
 		if f := vs[i].failure; f != nil && !f.Permanent && (interrupted || down && f.Scope == outbound.ScopeDestination) {
-			vs[i].next = now // it waits for the destination, or for our next start
+			vs[i].next = next
 		}
 	}
 	_, err := w.settle(w.sending, w.env, vs, g.content(w.queue))
@@ -301,6 +304,13 @@ func (w *worker) judge(g *group, results []result) bool {
 	}
 	w.answered(w.at)
 	return true
+}
+
+// downUntil is when the destination is tried again.
+func (w *worker) downUntil() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.at.until
 }
 
 // by says who took a message.

@@ -135,9 +135,10 @@ func (r *Recipient) named() string {
 	return "<" + written + ">, which leads to " + address
 }
 
-// sentence gives s the capital and the full stop that it may lack.
+// sentence gives s the capital and the full stop that it may lack. A name of a server at its beginning stays as it is.
 func sentence(s string) string {
-	if c := s[0]; 'a' <= c && c <= 'z' {
+	first, _, _ := strings.Cut(s, " ")
+	if c := s[0]; 'a' <= c && c <= 'z' && !strings.ContainsAny(first, ".[@") {
 		s = string(c-'a'+'A') + s[1:]
 	}
 	if !strings.ContainsAny(s[len(s)-1:], ".!?") {

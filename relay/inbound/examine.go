@@ -125,8 +125,14 @@ func (tx *transaction) verdicts(v *msgauth.Verdict) (refused []error, quarantine
 // completed makes a message of a user complete (RFC 6409 section 8), and looks whether it is the user's: what we sign
 // for a domain must not be written by a user of another one.
 func (s *session) completed(ctx context.Context, tx *transaction, found *findings) error {
-	content, err := sign.Complete(found.content, s.server.options.Hostname, tx.id, tx.start)
-	if err != nil {
+	content := found.content
+	var err error
+	if judge := tx.core.Trust().Judge; judge != nil { // nobody judges a user, so that nothing can have been found out
+		if content, err = judge.WithoutClaims(content); err != nil {
+			return err
+		}
+	}
+	if content, err = sign.Complete(content, s.server.options.Hostname, tx.id, tx.start); err != nil {
 		return err
 	}
 	found.content = content

@@ -30,7 +30,7 @@ type listener struct {
 
 func newListener(l net.Listener, s *Server, service Service) *listener {
 	if len(service.Proxies) > 0 {
-		l = newProxied(l, service.Proxies)
+		l = newProxied(l, service.Proxies, s.options.Log.Logger())
 	}
 	return &listener{l, s, service}
 }

@@ -2,9 +2,12 @@ package inbound
 
 import (
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/pires/go-proxyproto"
@@ -22,6 +25,7 @@ const (
 type proxied struct {
 	net.Listener
 	proxies []netip.Prefix
+	log     *slog.Logger
 
 	ready   chan net.Conn
 	ended   chan struct{} // no more is accepted
@@ -31,8 +35,8 @@ type proxied struct {
 	running sync.WaitGroup
 }
 
-func newProxied(l net.Listener, proxies []netip.Prefix) *proxied {
-	p := &proxied{Listener: l, proxies: proxies, ready: make(chan net.Conn), ended: make(chan struct{}),
+func newProxied(l net.Listener, proxies []netip.Prefix, log *slog.Logger) *proxied {
+	p := &proxied{Listener: l, proxies: proxies, log: log, ready: make(chan net.Conn), ended: make(chan struct{}),
 		closing: make(chan struct{})}
 	p.running.Go(p.accept)
 	return p
@@ -114,11 +118,36 @@ func (p *proxied) introduce(c net.Conn) {
 	})
 	header := conn.ProxyHeader()
 	close(done)
-	if header == nil {
-		_ = c.Close()
-		return
+	switch {
+	case header == nil:
+		_, err := conn.Read(nil)
+		p.refuse(conn, err)
+	case header.TransportProtocol.IsDatagram():
+		p.refuse(conn, errors.New("mail does not come in datagrams"))
+	default:
+		p.hand(&introduced{conn, ahead(conn)})
 	}
-	p.hand(&introduced{conn})
+}
+
+// refuse closes the connection of a proxy that does not say for whom it connects, and tells the operator, who has set up
+// one of the two otherwise than the other.
+func (p *proxied) refuse(conn *proxyproto.Conn, err error) {
+	select {
+	case <-p.closing: // it had no time to say
+	default:
+		p.log.Warn("a proxy does not say for whom it connects", "proxy", conn.Raw().RemoteAddr().String(),
+			"listener", p.Addr().String(), "error", fmt.Sprint(err))
+	}
+	_ = conn.Close()
+}
+
+// ahead takes what came together with a header, which a look at the socket would not find any more.
+func ahead(conn *proxyproto.Conn) []byte {
+	_ = conn.SetReadDeadline(time.Unix(1, 0)) // what is not there yet is not waited for
+	b := make([]byte, 512)
+	n, _ := conn.Read(b) // an error comes with the next read as well
+	_ = conn.SetReadDeadline(time.Time{})
+	return b[:n:n]
 }
 
 func (p *proxied) hand(c net.Conn) {
@@ -130,7 +159,31 @@ func (p *proxied) hand(c net.Conn) {
 }
 
 // introduced is a connection whose client is known by a header.
-type introduced struct{ *proxyproto.Conn }
+type introduced struct {
+	*proxyproto.Conn
+	ahead []byte // what the client has said already
+}
+
+// Read implements [net.Conn].
+func (c *introduced) Read(p []byte) (int, error) {
+	if len(c.ahead) > 0 {
+		n := copy(p, c.ahead)
+		c.ahead = c.ahead[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// Ahead tells whether the client has said something already that can be read without a look at the socket.
+func (c *introduced) Ahead() bool { return len(c.ahead) > 0 }
+
+// SyscallConn implements [syscall.Conn].
+func (c *introduced) SyscallConn() (syscall.RawConn, error) {
+	if below, ok := c.Raw().(syscall.Conn); ok {
+		return below.SyscallConn()
+	}
+	return nil, errors.New("it is not of the system")
+}
 
 // CloseWrite ends our side of the connection.
 func (c *introduced) CloseWrite() error {

@@ -43,6 +43,8 @@ type Greylist interface {
 // Judge finds out where a message comes from; see package msgauth.
 type Judge interface {
 	Check(ctx context.Context, m *msgauth.Message) (*msgauth.Verdict, error)
+	// WithoutClaims takes away what a message claims that we have found out about it.
+	WithoutClaims(c mailbox.Content) (mailbox.Content, error)
 }
 
 // Signer vouches for what leaves; see package sign.

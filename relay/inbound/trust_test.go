@@ -310,12 +310,21 @@ func TestProxied(t *testing.T) {
 		}
 		c.talk(hello + "C: QUIT\nS: 221 *\nS.")
 	}
-	for _, wrong := range []string{"EHLO client.test\r\n", "PROXY TCP4 192.0.2.7\r\n", "\x16\x03\x01\x00\x05hello"} {
+	for _, wrong := range []string{"EHLO client.test\r\n", "PROXY TCP4 192.0.2.7\r\n", "\x16\x03\x01\x00\x05hello",
+		"\r\n\r\n\x00\r\nQUIT\n\x21\x12\x00\x0c\xc0\x00\x02\x08\xc6\x33\x64\x01\x12\x67\x00\x19"} { // UDP
 		c := r.client()
 		if _, err := fmt.Fprint(c.conn, wrong); err != nil {
 			t.Fatal(err)
 		}
 		c.talk("S.")
+	}
+	for _, early := range []string{"PROXY TCP4 192.0.2.9 198.51.100.1 4711 25\r\nEHLO client.test\r\n", // in one piece with the header
+		"PROXY TCP4 192.0.2.9 198.51.100.1 4711 25\r\nPROXY TCP4 127.0.0.1 198.51.100.1 4711 25\r\n"} {
+		c := r.client()
+		if _, err := fmt.Fprint(c.conn, early); err != nil {
+			t.Fatal(err)
+		}
+		c.talk("S: 554 5.5.1 you spoke before you were greeted*\nS.")
 	}
 	silent := r.client() // keeps nobody waiting, and the server not from its end
 	r.close()
@@ -326,9 +335,30 @@ func TestProxied(t *testing.T) {
 			t.Errorf("%q: %q is not in the log:\n%s", header, want, log)
 		}
 	}
+	if log := r.log.String(); strings.Count(log, "a proxy does not say for whom it connects") != 4 {
+		t.Errorf("proxies that say nothing:\n%s", log)
+	}
 
+	encrypted := withService(t, Service{Protocol: SMTP, TLS: Implicit, Proxies: here}, Trust{TLS: ours(t)}, nil)
+	c := encrypted.client()
+	c.conn = &headed{c.conn, "PROXY TCP4 192.0.2.9 198.51.100.1 4711 25\r\n"} // the first octets of TLS come with it
+	c.encrypt()
+	c.talk(hello + "C: QUIT\nS: 221 *\nS.")
 	direct := withService(t, Service{Protocol: SMTP, Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}, Trust{}, nil)
 	direct.client().talk("S: 220 *\nC: PROXY TCP4 192.0.2.7 198.51.100.1 4711 25\nS: 500 5.5.2 *")
+}
+
+// headed writes a header in one piece with what is written first.
+type headed struct {
+	net.Conn
+	header string
+}
+
+func (c *headed) Write(p []byte) (int, error) {
+	header := c.header
+	c.header = ""
+	n, err := c.Conn.Write(append([]byte(header), p...))
+	return max(0, n-len(header)), err
 }
 
 var _ net.Conn = (*introduced)(nil)

@@ -16,6 +16,7 @@ type Parcel struct {
 	Purpose     string        // why it is there
 	Delay       time.Duration // since it was queued
 	Attempts    int
+	Err         error  // of an attempt that failed: the cause, where the reason does not tell it
 	TLS         string // of an attempt that failed: how it was encrypted, or whose rule for that was not met; empty: neither
 }
 
@@ -75,9 +76,9 @@ func (l *Log) Dropped(about string, to mailbox.Address, action, reason string) {
 }
 
 // DestinationDown: nothing can be delivered to a destination; failures counts how often in a row.
-func (l *Log) DestinationDown(destination, reason string, failures int, next time.Time) {
+func (l *Log) DestinationDown(destination, reason string, cause error, failures int, next time.Time) {
 	l.event(slog.LevelWarn, "destination down", slog.String("destination", clip(destination)), optional("reason", reason),
-		slog.Int("failures", failures), slog.Time("next", next))
+		errorAttr(cause), slog.Int("failures", failures), slog.Time("next", next))
 }
 
 // DestinationUp: a destination that was down answers again.
@@ -86,10 +87,10 @@ func (l *Log) DestinationUp(destination string) {
 }
 
 func (l *Log) parcel(msg string, p Parcel, more ...slog.Attr) {
-	a := append(make([]slog.Attr, 0, 13), slog.String("id", p.ID), slog.String("from", clip(p.From.String())),
+	a := append(make([]slog.Attr, 0, 14), slog.String("id", p.ID), slog.String("from", clip(p.From.String())),
 		slog.String("to", clip(p.To.String())), slog.String("destination", clip(p.Destination)), optional("purpose", p.Purpose))
 	a = append(a, more...)
-	a = append(a, optional("tls", p.TLS), slog.Int("attempts", p.Attempts),
+	a = append(a, errorAttr(p.Err), optional("tls", p.TLS), slog.Int("attempts", p.Attempts),
 		slog.Float64("delay", float64(p.Delay.Milliseconds())/1e3))
 	l.event(slog.LevelInfo, msg, a...)
 }

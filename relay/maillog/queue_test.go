@@ -19,6 +19,9 @@ func journey(l *Log, evil string) {
 	l.Sent(p, Sending{Host: "mx.remote.example[192.0.2.1]" + evil, TLS: "TLSv1.3", Reply: "250 2.0.0 OK" + evil})
 	l.Deferred(p, "greylisted"+evil, next, false)
 	l.Deferred(p, "lost"+evil, next, true)
+	p.Err = errors.New("a mistake" + evil)
+	l.Deferred(p, "later"+evil, next, false)
+	p.Err = nil
 	l.InDoubt(p)
 	l.Bounced(p, "no such user"+evil)
 	l.GivenUp(p, "greylisted"+evil)
@@ -26,7 +29,8 @@ func journey(l *Log, evil string) {
 	l.Notified("R1", "M1", address("me@exemple.org"), "failed", 1)
 	l.Postmaster("R2", "M1", "no such user"+evil)
 	l.Dropped("M1", mailbox.Address{}, "failed", "no such user"+evil)
-	l.DestinationDown("mx:remote.example"+evil, "refused"+evil, 3, next)
+	l.DestinationDown("mx:remote.example"+evil, "refused"+evil, nil, 3, next)
+	l.DestinationDown("store:cloud"+evil, "no room"+evil, errors.New("EIO"+evil), 3, next)
 	l.DestinationUp("mx:remote.example" + evil)
 }
 
@@ -41,6 +45,7 @@ func TestQueueEvents(t *testing.T) {
 		`level=INFO msg=sent` + parcel + `host=mx.remote.example[192.0.2.1] tls=TLSv1.3 reply="250 2.0.0 OK" attempts=2 delay=1.5`,
 		`level=INFO msg=deferred` + parcel + `reason=greylisted next=2026-01-02T03:04:05.000Z attempts=2 delay=1.5`,
 		`level=INFO msg=deferred` + parcel + `reason=lost next=2026-01-02T03:04:05.000Z doubt=true attempts=2 delay=1.5`,
+		`level=INFO msg=deferred` + parcel + `reason=later next=2026-01-02T03:04:05.000Z error="a mistake" attempts=2 delay=1.5`,
 		`level=INFO msg="in doubt"` + parcel + `attempts=2 delay=1.5`,
 		`level=INFO msg=bounced` + parcel + `reason="no such user" attempts=2 delay=1.5`,
 		`level=INFO msg="given up"` + parcel + `reason=greylisted attempts=2 delay=1.5`,
@@ -49,6 +54,7 @@ func TestQueueEvents(t *testing.T) {
 		`level=INFO msg="to postmaster" id=R2 about=M1 reason="no such user"`,
 		`level=WARN msg=dropped about=M1 to=<> action=failed reason="no such user"`,
 		`level=WARN msg="destination down" destination=mx:remote.example reason=refused failures=3 next=2026-01-02T03:04:05.000Z`,
+		`level=WARN msg="destination down" destination=store:cloud reason="no room" error=EIO failures=3 next=2026-01-02T03:04:05.000Z`,
 		`level=INFO msg="destination up" destination=mx:remote.example`,
 	}
 	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
@@ -70,10 +76,10 @@ func TestQueueEventsAreBounded(t *testing.T) {
 		journey(l, evil)
 		l.Close()
 		text := out.String()
-		if n := strings.Count(text, "\n"); n != 13 {
+		if n := strings.Count(text, "\n"); n != 15 {
 			t.Errorf("%d lines for %.20q", n, evil)
 		}
-		if len(text) > 13*2500 || strings.ContainsAny(text, "\x1b\x00\r\u202e") {
+		if len(text) > 15*2500 || strings.ContainsAny(text, "\x1b\x00\r\u202e") {
 			t.Errorf("%d octets for %.20q", len(text), evil)
 		}
 	}

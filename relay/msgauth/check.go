@@ -108,6 +108,15 @@ func (c *Checker) Check(ctx context.Context, m *Message) (*Verdict, error) {
 	return v, nil
 }
 
+// WithoutClaims takes away what a message that is not judged claims to have from us. The error is that of Check.
+func (c *Checker) WithoutClaims(content mailbox.Content) (mailbox.Content, error) {
+	h, err := header.Read(content, c.o.MaxHeader)
+	if err != nil {
+		return nil, err
+	}
+	return c.withoutClaims(content, h), nil
+}
+
 // withoutClaims takes away the fields that claim to be ours: results that we have not found (RFC 8601 section 5), and our
 // marks. The header itself stays as it is, for signatures are over it.
 func (c *Checker) withoutClaims(content mailbox.Content, h *header.Header) mailbox.Content {

@@ -73,7 +73,7 @@ func TestDirect(t *testing.T) {
 		{"a field that cannot be read", bad, "", strings.Replace(plainMessage, "Author <", "Author, of @ <", 1), false, ErrRejected,
 			"header.from=author.test"},
 		{"too many authors", good, "", from("a@a.test>, <a@b.test>, <a@c.test>, <a@d.test>, <a@author.test"), true, nil, "dmarc=none"},
-		{"no author", bad, "", "To: b@ours.test\r\n\r\n", false, nil, `dmarc=permerror reason="no domain in the From field"`},
+		{"no author", bad, "", "To: b@ours.test\r\n\r\n", true, nil, `dmarc=permerror reason="no domain in the From field"`},
 		{"a literal", bad, "", from("a@[192.0.2.1]"), false, nil, "dmarc=none"},
 	} {
 		t.Run(c.title, func(t *testing.T) {

@@ -88,7 +88,7 @@ func commentEnd(s string) int {
 }
 
 // addressIn finds the address in a comment: in brackets anywhere, else as a word of its own. What stands behind "helo=" and
-// the like is what the client said.
+// the like is what the client said, and so is what its ident server said, before an "@".
 func addressIn(comment string) netip.Addr {
 	var bare netip.Addr
 	said := false
@@ -98,6 +98,7 @@ func addressIn(comment string) netip.Addr {
 		if skip {
 			continue
 		}
+		word = word[strings.LastIndexByte(word, '@')+1:]
 		if a := literal(word); a.IsValid() {
 			return a
 		}

@@ -24,6 +24,11 @@ func TestParseReceived(t *testing.T) {
 		"from [198.51.100.1] (a.test [192.0.2.1]) by MX.b.test. with ESMTP; date": "192.0.2.1 mx.b.test",
 		"from me ([192.0.2.1]:25) by mx.b.test; date":                             "192.0.2.1 mx.b.test",
 		"from me (user@a.test [::ffff:192.0.2.1]) by mx.b.test; date":             "192.0.2.1 mx.b.test",
+		// What the client's ident server says is the client's word, too.
+		"from a.test (HELO b.test) ([198.51.100.1]@192.0.2.1) by mx.b.test; date":           "192.0.2.1 mx.b.test",
+		"from a.test (IDENT:[198.51.100.1]@a.test [192.0.2.1]) by mx.b.test; date":          "192.0.2.1 mx.b.test",
+		"from unknown (HELO a.test) (user@192.0.2.1) by mx.b.test with SMTP; date":          "192.0.2.1 mx.b.test",
+		"from unknown (HELO x@198.51.100.1) (x=@198.51.100.2@192.0.2.1) by mx.b.test; date": "invalid IP mx.b.test",
 		// Without an address.
 		"by 2002:a05:6102:22c6:0:0:0:0 with SMTP id x; date":           "invalid IP 2002:a05:6102:22c6:0:0:0:0",
 		"by mail-x.google.com with SMTP id x (from [192.0.2.1]); date": "invalid IP mail-x.google.com",

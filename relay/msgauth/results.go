@@ -137,8 +137,11 @@ func (v *Verdict) Steps() []string {
 	for i, f := range v.forwarded {
 		v.explainUpstream(say, v.domains[i], f)
 	}
-	if v.authors.more {
+	switch {
+	case v.authors.more:
 		say("there are more From domains than are judged")
+	case v.authors.unknown():
+		say("there is no domain in the From field")
 	}
 	return steps
 }

@@ -56,8 +56,8 @@ func (v *Verdict) before(client netip.Addr, sender mailbox.Address) *spfResult {
 	return nil
 }
 
-// For tells what the verdict means for the mail of a hosted domain: refused, put aside, or neither. The error is a
-// [*Rejection] or wraps [ErrUnsure].
+// For tells what the verdict means for the mail of a hosted domain: refused, put aside, or neither. A message of which
+// nobody knows who is shown as its author is put aside as well. The error is a [*Rejection] or wraps [ErrUnsure].
 func (v *Verdict) For(d mailbox.Domain) (quarantine bool, err error) {
 	if v.Results == nil || v.checker.policyOf(d) != mailbox.AuthenticationEnforce {
 		return false, nil
@@ -72,7 +72,7 @@ func (v *Verdict) For(d mailbox.Domain) (quarantine bool, err error) {
 			quarantine = true
 		}
 	}
-	return quarantine || v.authors.more, err
+	return quarantine || v.authors.unknown(), err
 }
 
 // worse prefers the error that is final.

@@ -123,6 +123,9 @@ func (f *Failure) network(err error) {
 	switch {
 	case errors.As(err, &lost):
 		f.Command, f.Text = lost.Command, lost.Command+": "+lossOf(lost.Err)
+		if lost.Command == smtpclient.MailData { // the next message may be smaller, or not upset what looks into it
+			f.Scope = ScopeMessage
+		}
 	case errors.As(err, &dial) && dial.Op == "dial":
 		f.Command, f.Enhanced, f.Text = "connect", [3]int{4, 4, 1}, "connect: "+lossOf(dial.Err)
 	}
@@ -161,7 +164,7 @@ func (f *Failure) refusal(said *mailbox.RemoteError) {
 	switch said.Command {
 	case "RCPT":
 		f.Scope = ScopeRecipient
-	case "MAIL", "DATA", "end of data":
+	case "MAIL", "DATA", smtpclient.MailData, "end of data":
 		f.Scope = ScopeMessage
 	default: // the server does not speak with us at all: another time it may, or another server
 		f.Scope, f.Permanent = ScopeDestination, false
@@ -170,7 +173,8 @@ func (f *Failure) refusal(said *mailbox.RemoteError) {
 	case said.Code == 530 && said.Command != "RCPT":
 		// It wants TLS or AUTH of us (RFC 3207 section 4, RFC 4954 section 6), whatever the mail is.
 		f.Scope, f.Permanent = ScopeDestination, false
-	case said.Code == 421 && said.Command != "end of data": // the server goes away, whatever it was asked
+	case said.Code == 421 && said.Command != smtpclient.MailData && said.Command != "end of data":
+		// The server goes away, whatever it was asked.
 		f.Scope, f.Permanent = ScopeDestination, false
 	case said.Code == 503: // our order of commands is right: it is confused
 		f.Permanent = false

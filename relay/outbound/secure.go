@@ -17,6 +17,7 @@ import (
 type session struct {
 	rule    *tlspolicy.Rule
 	checked error // why the certificate does not meet the rule
+	local   netip.Addr
 }
 
 func sessionOf(c *smtpclient.Client) *session {
@@ -121,7 +122,7 @@ func (c *Client) options(hop routing.Hop, t target, s *session, patience smtpcli
 	}
 	o := smtpclient.Options{
 		Protocol: smtpclient.SMTP, Hostname: c.o.Hostname, Host: t.host(), Timeouts: patience, Source: c.source(t.addr),
-		TLS: smtpclient.TLSIfThere, Note: s,
+		TLS: smtpclient.TLSIfThere, Note: s, Connected: func(local netip.Addr) { s.local = local },
 		// Whose certificate it is says the rule; where there is none, anybody is better than in the clear (RFC 7435).
 		Config: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name, InsecureSkipVerify: true,
 			VerifyConnection: func(state tls.ConnectionState) error {
@@ -163,21 +164,17 @@ func (c *Client) reportSession(hop routing.Hop, t target, s *session, smtp *smtp
 	if c.o.Reports == nil || s.rule.Level == tlspolicy.None {
 		return
 	}
-	var local netip.Addr
-	if smtp != nil {
-		local = smtp.Local()
-	}
 	switch {
 	case s.checked != nil:
-		c.report(hop, t, s.rule, s.rule.ResultOf(s.checked), s.checked.Error(), local)
+		c.report(hop, t, s.rule, s.rule.ResultOf(s.checked), s.checked.Error(), s.local)
 	case errors.Is(err, smtpclient.ErrNoStartTLS), err == nil && smtp.TLS() == "":
-		c.report(hop, t, s.rule, tlsrpt.StartTLSNotSupported, "", local)
+		c.report(hop, t, s.rule, tlsrpt.StartTLSNotSupported, "", s.local)
 	case errors.Is(err, smtpclient.ErrTLS):
-		c.report(hop, t, s.rule, tlsrpt.ValidationFailure, err.Error(), local)
+		c.report(hop, t, s.rule, tlsrpt.ValidationFailure, err.Error(), s.local)
 	case err == nil && s.rule.Refused != "": // in testing
-		c.report(hop, t, s.rule, s.rule.Result, s.rule.Refused, local)
+		c.report(hop, t, s.rule, s.rule.Result, s.rule.Refused, s.local)
 	case err == nil:
-		c.report(hop, t, s.rule, "", "", local)
+		c.report(hop, t, s.rule, "", "", s.local)
 	}
 }
 

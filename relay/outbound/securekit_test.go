@@ -37,10 +37,19 @@ func (r *recorder) Record(p tlsrpt.Policy, f *tlsrpt.Failure) {
 	s := string(p.Type) + " " + p.Domain + " good"
 	if f != nil {
 		s = string(p.Type) + " " + p.Domain + " " + string(f.Type)
+		if talked(f.Type) && !f.SendingIP.IsValid() {
+			s += " from nowhere"
+		}
 	}
 	if !slices.Contains(r.seen, s) {
 		r.seen = append(r.seen, s)
 	}
+}
+
+// talked tells whether a result is always one of a connection that was made.
+func talked(t tlsrpt.ResultType) bool {
+	return slices.Contains([]tlsrpt.ResultType{tlsrpt.StartTLSNotSupported, tlsrpt.CertificateHostMismatch,
+		tlsrpt.CertificateExpired, tlsrpt.CertificateNotTrusted}, t)
 }
 
 // tlsa are the records of names; a nil list fails.

@@ -115,6 +115,23 @@ func TestSend(t *testing.T) {
 }
 
 // What a failure says to people: each thing once.
+// TestCutOff: who hangs up in the middle of a message may have something against that one.
+func TestCutOff(t *testing.T) {
+	for _, c := range []struct{ body, want string }{
+		{drop, "message: 0 4.4.2 mail data"},
+		{"421 4.4.2 too slow", "message: 421 4.4.2 mail data"},
+		{"552 5.3.4 too big", "message for good: 552 5.3.4 mail data"},
+	} {
+		w := newWorld(t, Options{})
+		w.serve("127.0.0.1", always(script{"body": c.body}))
+		conn, m := w.connect(hopMX("d.test")), mailTo("<a@d.test>")
+		m.Message.Content = memory(strings.Repeat("more than the system takes for somebody who does not read it\r\n", 1<<18))
+		if r := conn.Send(t.Context(), m); brief(r[0]) != c.want || conn.Usable() {
+			t.Errorf("%s: %s, usable: %t", c.body, brief(r[0]), conn.Usable())
+		}
+	}
+}
+
 func TestFailureWords(t *testing.T) {
 	for _, c := range []struct {
 		script script

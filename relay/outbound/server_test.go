@@ -163,6 +163,13 @@ func (s *server) session(conn net.Conn, n int, sc script) {
 		s.lines[n-1] = append(s.lines[n-1], line)
 		s.mu.Unlock()
 		if ok = answer(line); ok && line == "DATA" && strings.HasPrefix(sc.find(line), "354") {
+			if sc["body"] != "" { // it breaks the message off
+				_, _ = r.Peek(1)
+				if sc["body"] != drop {
+					answer("body")
+				}
+				return
+			}
 			var b strings.Builder
 			for line := ""; line != ".\r\n"; {
 				b.WriteString(strings.TrimPrefix(line, "."))

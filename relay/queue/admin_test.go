@@ -71,7 +71,8 @@ func someMail(t testing.TB, q *Queue, c *clock) {
 	m.Reverse = address("Anna@One.Test")
 	a := put(t, q, m, true, recipientOf(c, "mx:two.test", "Max@two.test"), recipientOf(c, "mx:three.test", "x@three.test"))
 	finish(t, q, Outcome{Item: a[0], Kind: Retry, Next: c.Now().Add(time.Hour),
-		Attempt: &Attempt{Time: c.Now(), Host: "mx.two.test", Code: 451, Enhanced: [3]int{4, 2, 2}, Text: "Mailbox FULL"}})
+		Attempt: &Attempt{Time: c.Now(), Host: "mx.two.test", Command: "RCPT", Code: 451, Enhanced: [3]int{4, 2, 2},
+			Text: "Mailbox FULL\nor so"}})
 	c.add(time.Hour)
 	m = messageOf("01B", memory{text(200 << 10)})
 	m.Reverse = address("")
@@ -107,6 +108,7 @@ func TestFilters(t *testing.T) {
 		{Filter{OlderThan: time.Minute}, "01A/0 01A/1"},
 		{Filter{OlderThan: time.Minute, IDs: []string{"01B"}}, ""},
 		{Filter{Reason: "box full"}, "01A/0"},
+		{Filter{Reason: "mx.two.test answered RCPT with 451 4.2.2 mailbox full or so"}, "01A/0"},
 		{Filter{Reason: "ROUTE"}, "01A/1"},
 		{Filter{Reason: "%"}, ""},
 		{Filter{State: Active}, "01A/1"},
@@ -127,7 +129,7 @@ func TestFilters(t *testing.T) {
 	if l := all[1]; l.State != Active || l.Destination.Failures != 1 || l.Destination.Last.Text != "no route to host" {
 		t.Errorf("%+v", l)
 	}
-	if l := all[0]; l.State != Waiting || l.Last.Text != "Mailbox FULL" || l.Destination.Name != "mx:two.test" {
+	if l := all[0]; l.State != Waiting || l.Last.Text != "Mailbox FULL\nor so" || l.Destination.Name != "mx:two.test" {
 		t.Errorf("%+v", l)
 	}
 	for range a.List(t.Context(), Filter{}) {

@@ -31,8 +31,25 @@ const (
 	senderAt    = "lower(substr(m.reverse, -length(?))) = ? OR lower(substr(r.reverse, -length(?))) = ?"
 	recipientIs = "lower(r.address) = ?"
 	recipientAt = "lower(substr(r.address, -length(?))) = ?"
-	reasonHas   = "instr(lower(r.last_text), ?) > 0 OR instr(lower(d.last_text), ?) > 0"
+
+	// What a failure looks like where it is shown: host, command, codes and words. $ is its table.
+	reasonShown = `replace(coalesce($.last_host, '')
+		|| CASE WHEN $.last_host IS NULL AND ($.last_code <> 0 OR $.last_command IS NULL) THEN ''
+			WHEN $.last_host IS NULL THEN $.last_command || ': '
+			WHEN $.last_code <> 0 AND $.last_command IS NOT NULL THEN ' answered ' || $.last_command || ' with '
+			ELSE ': ' END
+		|| CASE WHEN $.last_code = 0 THEN ''
+			WHEN $.last_enhanced / 1000000 = $.last_code / 100 AND $.last_enhanced % 1000000 <> 0 THEN
+				printf('%d %d.%d.%d ', $.last_code, $.last_enhanced / 1000000, $.last_enhanced / 1000 % 1000,
+					$.last_enhanced % 1000)
+			ELSE $.last_code || ' ' END
+		|| $.last_text, char(10), ' ')`
 )
+
+// reasonHas asks whether a failure has words.
+func reasonHas(table string) string {
+	return "instr(lower(" + strings.ReplaceAll(reasonShown, "$", table) + "), ?) > 0"
+}
 
 func (f Filter) condition(now time.Time) (c condition, err error) {
 	if f.Sender != "" {
@@ -60,7 +77,7 @@ func (f Filter) condition(now time.Time) (c condition, err error) {
 	}
 	if f.Reason != "" {
 		s := lower(f.Reason)
-		c.and(reasonHas, s, s)
+		c.and(reasonHas("r")+" OR "+reasonHas("d"), s, s)
 	}
 	switch f.State {
 	case "":

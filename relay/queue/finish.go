@@ -78,7 +78,7 @@ func (q *Queue) Finish(ctx context.Context, outcomes []Outcome, reports []Entry)
 		}
 	}()
 	for _, e := range reports {
-		p, err := q.parcel(ctx, e)
+		p, err := q.parcel(ctx, e, parcels)
 		if err != nil {
 			abandon(parcels)
 			return fmt.Errorf("queue: a report: %w", err)

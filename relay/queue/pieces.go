@@ -47,6 +47,7 @@ type source struct {
 	whole   []byte // what is in memory, in one piece; nil: it is read
 	from    io.Reader
 	survey  survey
+	before  func(context.Context) error // it waits for room: whoever waits must hold none
 
 	pieces []piece // of the slice that was read last
 	used   []*[chunkSize]byte
@@ -73,7 +74,7 @@ func (s *source) slice(ctx context.Context) (done bool, err error) {
 	}
 	want := min(s.size-s.survey.size, atOnce)
 	room := (want + chunkSize - 1) / chunkSize * chunkSize
-	if err := s.buffers.room.Acquire(ctx, room); err != nil {
+	if err := s.enter(ctx, room); err != nil {
 		return false, err
 	}
 	s.taken = room
@@ -91,6 +92,17 @@ func (s *source) slice(ctx context.Context) (done bool, err error) {
 		return false, nil
 	}
 	return true, s.ends()
+}
+
+// enter takes room, or waits for it.
+func (s *source) enter(ctx context.Context, room int64) error {
+	if s.buffers.room.TryAcquire(room) {
+		return nil
+	}
+	if err := s.before(ctx); err != nil {
+		return err
+	}
+	return s.buffers.room.Acquire(ctx, room)
 }
 
 func (s *source) take(p []byte) {

@@ -22,7 +22,7 @@ func (q *Queue) Put(ctx context.Context, e Entry, lease bool) ([]*Item, error) {
 		return nil, fmt.Errorf("queue: %w", err)
 	}
 	defer leave()
-	p, err := q.parcel(ctx, e)
+	p, err := q.parcel(ctx, e, nil)
 	if err != nil {
 		return nil, fmt.Errorf("queue: %w", err)
 	}
@@ -48,10 +48,12 @@ type parcel struct {
 	written int64 // chunks that are in the queue already
 }
 
-// parcel reads a message. What is too long for one commit is written as far as the last slice.
-func (q *Queue) parcel(ctx context.Context, e Entry) (*parcel, error) {
+// parcel reads a message. What is too long for one commit is written as far as the last slice. Of several that are to be
+// written together, what was read of those before is written when there is no room for this one.
+func (q *Queue) parcel(ctx context.Context, e Entry, before []*parcel) (*parcel, error) {
 	m := e.Message
 	p := &parcel{q: q, entry: e, source: newSource(q.buffers, m.Content)}
+	p.source.before = func(ctx context.Context) error { return writeEarly(ctx, before) }
 	switch {
 	case len(e.Recipients) == 0:
 		return nil, errNobody
@@ -61,7 +63,7 @@ func (q *Queue) parcel(ctx context.Context, e Entry) (*parcel, error) {
 	for {
 		done, err := p.source.slice(ctx)
 		if err == nil && !done {
-			err = q.writer.do(ctx, p.octets(), p.early)
+			err = p.writeEarly(ctx)
 		}
 		if err != nil {
 			p.source.release()
@@ -71,7 +73,6 @@ func (q *Queue) parcel(ctx context.Context, e Entry) (*parcel, error) {
 		if done {
 			break
 		}
-		p.written += int64(len(p.source.pieces))
 	}
 	s := &p.source.survey
 	own := ascii(m.Trace)
@@ -79,6 +80,27 @@ func (q *Queue) parcel(ctx context.Context, e Entry) (*parcel, error) {
 		UTF8Header: s.utf8Header || !own, EightBit: s.eightBit || !own, Return: m.Return, EnvelopeID: m.EnvelopeID,
 		Size: s.size, Trace: m.Trace, RequireTLS: m.RequireTLS}
 	return p, nil
+}
+
+// writeEarly writes what was read last, before the message can be seen.
+func (p *parcel) writeEarly(ctx context.Context) error {
+	if err := p.q.writer.do(ctx, p.octets(), p.early); err != nil {
+		return err
+	}
+	p.written += int64(len(p.source.pieces))
+	p.source.release()
+	return nil
+}
+
+func writeEarly(ctx context.Context, parcels []*parcel) error {
+	for _, p := range parcels {
+		if len(p.source.pieces) > 0 {
+			if err := p.writeEarly(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // octets is about what a job writes.

@@ -287,31 +287,6 @@ func TestLeases(t *testing.T) {
 	}
 }
 
-func TestReports(t *testing.T) {
-	q, c := newQueue(t)
-	sender := []Recipient{recipientOf(c, "store:cloud", "s@one.test")}
-	report := Entry{Message: messageOf("01JR", memory{text(3000)}), Recipients: sender}
-	long := Entry{Message: messageOf("01JL", file(text(2*atOnce))), Recipients: sender}
-	items := put(t, q, messageOf("01JB", memory{text(100)}), true, recipientOf(c, "mx:a.test", "x@a.test"))
-	for range 2 { // the second time nothing is ours any more, and nobody is told twice
-		if err := q.Finish(t.Context(), []Outcome{{Item: items[0], Kind: Gone}}, []Entry{report, long}); err != nil {
-			t.Fatal(err)
-		}
-		if n := rows(t, q); n["message"] != 2 || n["recipient"] != 2 || n["orphan"] != 0 || n["chunk"] != 1+2*16 {
-			t.Error(n)
-		}
-	}
-	if err := q.Finish(t.Context(), nil, []Entry{report}); err != nil {
-		t.Fatal(err)
-	}
-	if n := rows(t, q); n["message"] != 3 {
-		t.Error(n)
-	}
-	if err := q.Finish(t.Context(), []Outcome{{Item: &Item{Message: items[0].Message, Lease: 1}}}, nil); err == nil {
-		t.Error("an outcome of no kind")
-	}
-}
-
 // A destination that failed is not due before its time, whatever comes meanwhile; when it works again its mail says when.
 func TestPostpone(t *testing.T) {
 	q, c := newQueue(t)

@@ -96,7 +96,15 @@ func allGood(good []Result) string {
 	case len(good):
 		return fmt.Sprintf("queued for %d recipients", queued)
 	}
-	return fmt.Sprintf("delivered to %d mailboxes, queued for %d recipients", len(good)-queued, queued)
+	return fmt.Sprintf("delivered to %s, queued for %s", number(len(good)-queued, "mailbox", "mailboxes"),
+		number(queued, "recipient", "recipients"))
+}
+
+func number(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
 }
 
 // done says what became of a recipient who is well.

@@ -75,7 +75,7 @@ func TestFinal(t *testing.T) {
 			"250 2.0.0 queued for foobar@exemple.org, id 01JTEST"},
 		{"two queued", []Result{{plain, nil, true}, {alias, nil, true}}, "250 2.0.0 queued for 2 recipients, id 01JTEST"},
 		{"one of each", []Result{{plain, nil, false}, {alias, nil, true}, {group, nil, true}},
-			"250 2.0.0 delivered to 1 mailboxes, queued for 2 recipients, id 01JTEST"},
+			"250 2.0.0 delivered to 1 mailbox, queued for 2 recipients, id 01JTEST"},
 		{"one fails", []Result{{bypass, full, false}},
 			"452 4.2.2 foobar@exemple.org: the mailbox is full, id 01JTEST"},
 		{"one temporary of two", []Result{{plain, ErrHeldBack, false}, {bypass, full, false}},

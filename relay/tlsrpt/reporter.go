@@ -1,6 +1,7 @@
 package tlsrpt
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -25,9 +26,11 @@ const (
 	spread = 4 * time.Hour
 	// patience is how long after its end a day's reports are tried to be sent.
 	patience = 3 * 24 * time.Hour
+	// maxOver is how many days wait to be written: older ones are reported on no more.
+	maxOver = 3
 )
 
-// Options of a reporter. All but Roots, AllowLoopback, Log and Now are needed.
+// Options of a reporter. All but Roots, AllowLoopback, First, Log and Now are needed.
 type Options struct {
 	Dir          string // of the files; it is made when it is not there. Nobody else writes to it
 	Hostname     mailbox.DomainName
@@ -42,8 +45,11 @@ type Options struct {
 	// Roots are whose certificates are believed when a report goes over HTTPS; nil: those of the system.
 	Roots         *x509.CertPool
 	AllowLoopback bool // servers of reports can be on this machine: for tests
-	Log           *slog.Logger
-	Now           func() time.Time
+	// First is when counts are written and days looked at for the first time; zero: when the next rounds would come. A day
+	// may have ended while we did not run, and who is started again and again would else never report.
+	First time.Duration
+	Log   *slog.Logger
+	Now   func() time.Time
 }
 
 // Reporter counts, and reports. It is safe for concurrent use. [Reporter.Close] ends it.
@@ -55,7 +61,7 @@ type Reporter struct {
 
 	mu    sync.Mutex
 	today *day
-	over  []*day // ended, and not yet written: hardly ever more than one
+	over  []*day // ended, and not yet written: hardly ever more than one, and no more than maxOver
 }
 
 var _ Recorder = (*Reporter)(nil)
@@ -107,21 +113,22 @@ func (r *Reporter) Record(p Policy, f *Failure) {
 
 // turn begins a new day. It runs under mu.
 func (r *Reporter) turn(now time.Time) {
-	if r.today.changed {
+	if r.today.changed && len(r.over) < maxOver {
 		r.over = append(r.over, r.today)
 	}
 	r.today = newDay(now)
 }
 
 func (r *Reporter) loop(ctx context.Context) {
-	ticker := time.NewTicker(roundEvery)
-	defer ticker.Stop()
+	timer := time.NewTimer(cmp.Or(r.o.First, roundEvery))
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-timer.C:
 			r.round(ctx)
+			timer.Reset(roundEvery)
 		}
 	}
 }
@@ -171,8 +178,11 @@ func (r *Reporter) save() error {
 		d.changed = false
 	}
 	r.mu.Unlock()
+	var unwritten []*day // to be written with the next round
 	for _, d := range over {
-		err = errors.Join(err, r.write(d))
+		if failed := r.write(d); failed != nil {
+			unwritten, err = append(unwritten, d), errors.Join(err, failed)
+		}
 	}
 	if raw != nil {
 		err = errors.Join(err, write(r.o.Dir, d.Day, raw))
@@ -180,6 +190,7 @@ func (r *Reporter) save() error {
 	if err != nil {
 		r.mu.Lock()
 		d.changed = true
+		r.over = append(unwritten, r.over...)
 		r.mu.Unlock()
 		return fmt.Errorf("tlsrpt: %w", err)
 	}

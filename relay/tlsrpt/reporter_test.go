@@ -103,6 +103,50 @@ func TestRetry(t *testing.T) {
 	}
 }
 
+// TestUnwritable: a day whose counts cannot be written when it is over is written once they can be.
+func TestUnwritable(t *testing.T) {
+	w := newWorld(t)
+	w.Record(sts, alien)
+	away := w.dir + "-away"
+	if err := os.Rename(w.dir, away); err != nil {
+		t.Fatal(err)
+	}
+	w.set(func() { w.now = w.now.Add(24 * time.Hour) })
+	w.Record(sts, nil)
+	for range 2 {
+		if err := w.save(); err == nil {
+			t.Fatal("written where there is no folder")
+		}
+	}
+	if err := os.Rename(away, w.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.save(); err != nil || strings.Join(w.files(), " ") != "2026-03-04.json 2026-03-05.json" {
+		t.Errorf("%v, %v", w.files(), err)
+	}
+	if d, err := readDay(w.dir, "2026-03-04"); err != nil || len(d.of("d.test")) != 1 || d.of("d.test")[0].Bad != 1 {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+// TestFirst: a day that has ended while nobody counted is reported on soon after the start, not only when it has been
+// long.
+func TestFirst(t *testing.T) {
+	w := newWorld(t)
+	w.texts["_smtp._tls.d.test"] = []string{"v=TLSRPTv1; rua=mailto:reports@d.test"}
+	w.Record(sts, alien)
+	w.options.First = time.Millisecond
+	w.set(func() { w.now = w.now.Add(16 * time.Hour) })
+	submitted := make(chan struct{})
+	submit := w.options.Submit
+	w.options.Submit = func(ctx context.Context, m *mailbox.Message, to mailbox.Address) error {
+		defer close(submitted)
+		return submit(ctx, m, to)
+	}
+	w.restart()
+	<-submitted
+}
+
 // TestHTTPS: a report can go to a server, whose certificate must be right.
 func TestHTTPS(t *testing.T) {
 	w := newWorld(t)

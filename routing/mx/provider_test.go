@@ -3,10 +3,12 @@ package mx
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"mxbypass/mailbox"
@@ -31,7 +33,7 @@ func TestProviderOf(t *testing.T) {
 		"Proton":                   "mail.protonmail.ch mailsec.protonmail.ch mx1.alias.proton.me mx2.alias.proton.me",
 		"Fastmail":                 "in1-smtp.messagingengine.com in2-smtp.messagingengine.com",
 		"Zoho":                     "mx.zoho.com mx2.zoho.eu mx3.zoho.com.au mx.zohomail.com mx2.zohomail.com",
-		"Cloudflare Email Routing": "route1.mx.cloudflare.net route3.mx.cloudflare.net",
+		"Cloudflare Email Routing": "route1.mx.cloudflare.net route3.mx.cloudflare.net linda.mx.cloudflare.net",
 		"Amazon SES":               "inbound-smtp.eu-west-1.amazonaws.com",
 		"Apple iCloud":             "mx01.mail.icloud.com",
 		"Yahoo":                    "mta5.am0.yahoodns.net",
@@ -66,6 +68,62 @@ func TestProviderOf(t *testing.T) {
 		hides := strings.Contains("Mimecast Proofpoint Barracuda Cisco Broadcom Hornetsecurity SpamExperts", p.Name)
 		if hides != (p.Kind == HidesHost) {
 			t.Errorf("%s is a %s", p.Name, p.Kind)
+		}
+	}
+}
+
+// Whose SPF records name the hosts of a provider, for all of them.
+func TestProviderSPF(t *testing.T) {
+	want := map[string]string{
+		"Gandi":            "_mailcust.gandi.net",
+		"Google Workspace": "_spf.google.com",
+		"Microsoft 365":    "spf.protection.outlook.com spf.protection.office365.us spf.protection.partner.outlook.cn",
+		"OVH":              "mx.ovh.com",
+		"alwaysdata":       "_spf.alwaysdata.com",
+		"Infomaniak":       "spf.infomaniak.ch",
+		"IONOS":            "_spf-eu.ionos.com _spf-us.ionos.com _spf.kundenserver.de _spf.perfora.net",
+		"Proton":           "_spf.protonmail.ch alias.proton.me",
+		"Fastmail":         "spf.messagingengine.com",
+		"Zoho":             "zohomail.com zohomail.eu zohomail.in zohomail.com.au zohomail.jp",
+
+		"Cloudflare Email Routing": "_spf.mx.cloudflare.net",
+
+		"Amazon SES":     "amazonses.com",
+		"Apple iCloud":   "icloud.com",
+		"Yahoo":          "_spf.mail.yahoo.com",
+		"Yandex":         "_spf.yandex.net",
+		"Migadu":         "spf.migadu.com",
+		"Mimecast":       "_netblocks.mimecast.com",
+		"Proofpoint":     "_spf-us.ppe-hosted.com _spf-eu.ppe-hosted.com",
+		"Barracuda":      "spf.ess.barracudanetworks.com",
+		"Cisco":          "",
+		"Broadcom":       "spf.messagelabs.com",
+		"Hornetsecurity": "spf.hornetsecurity.com",
+		"SpamExperts":    "spf.antispamcloud.com",
+	}
+	got, owner := map[string]string{}, map[mailbox.DomainName]string{}
+	for _, p := range providers(t).All() {
+		var names []string
+		for _, n := range p.SPF {
+			if owner[n] != "" {
+				t.Errorf("%s is of %s and %s", n, owner[n], p.Name)
+			}
+			owner[n] = p.Name
+			names = append(names, n.ASCII())
+		}
+		got[p.Name] = strings.Join(names, " ")
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// Where an SPF name comes from, or why there is none, is said with every provider.
+func TestProviderSPFSources(t *testing.T) {
+	source := regexp.MustCompile(`(?m)^# (documented|published)\b.*\nspf = |^# spf none: `)
+	for i, block := range strings.Split(string(embeddedProviders), "[[provider]]\n")[1:] {
+		if n := len(source.FindAllString(block, -1)); n != 1 {
+			t.Errorf("provider %d: %d sources in\n%s", i+1, n, block)
 		}
 	}
 }

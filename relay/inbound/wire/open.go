@@ -83,6 +83,9 @@ func (c *Conn) talksEarly(delay time.Duration) bool {
 
 // waiting tells whether there are octets to read, without waiting for them or taking them.
 func (c *Conn) waiting() bool {
+	if a, ok := c.Conn.(interface{ Ahead() bool }); ok && a.Ahead() {
+		return true
+	}
 	socket, ok := c.Conn.(syscall.Conn)
 	if !ok { // not of the system: nothing can be known
 		return false
