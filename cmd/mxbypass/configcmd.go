@@ -26,6 +26,12 @@ func (a *app) configCommand() *cobra.Command {
 				"servers, filters and DNS answer, is not looked at. Run it as the user of the relay: what is allowed is that\n" +
 				"user's. It warns of what can be used and may not be meant so; that is no failure.",
 			Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return a.configCheck(cmd) },
+		},
+		&cobra.Command{
+			Use:   "reference",
+			Short: "Print every key with its default and what it means",
+			Args:  cobra.NoArgs,
 			RunE: func(*cobra.Command, []string) error {
 				if _, err := io.WriteString(a.out, configs.Reference); err != nil {
 					return exit(exitIO, err)
