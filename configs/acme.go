@@ -84,15 +84,6 @@ func (n CertName) ASCII() string {
 	return n.Domain.ASCII()
 }
 
-// Covers tells whether a certificate with the name is one for a host (RFC 9525 section 6.3: a wildcard stands for one label).
-func (n CertName) Covers(host mailbox.DomainName) bool {
-	if n.Wildcard {
-		_, above, _ := strings.Cut(host.ASCII(), ".")
-		return above == n.Domain.ASCII()
-	}
-	return host == n.Domain
-}
-
 // String is [CertName.ASCII].
 func (n CertName) String() string { return n.ASCII() }
 

@@ -20,10 +20,11 @@ func (a *app) configCommand() *cobra.Command {
 		&cobra.Command{
 			Use:   "check",
 			Short: "Say all that is wrong with a configuration, without starting anything",
-			Long: "Say all that is wrong with a configuration, its files and its folders, as serve would, one line for each mistake.\n\n" +
-				"Nothing is changed, nobody is asked, and a relay may run meanwhile: whether ports are free, and whether servers,\n" +
-				"filters and DNS answer, is not looked at. Run it as the user of the relay: what is allowed is that user's. It\n" +
-				"warns of what can be used and may not be meant so; that is no failure.",
+			Long: "Say all that is wrong with a configuration, its files and its folders, as serve would, one line for each\n" +
+				"mistake.\n\n" +
+				"Nothing is changed, nobody is asked, and a relay may run meanwhile: whether ports are free, and whether\n" +
+				"servers, filters and DNS answer, is not looked at. Run it as the user of the relay: what is allowed is that\n" +
+				"user's. It warns of what can be used and may not be meant so; that is no failure.",
 			Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return a.configCheck(cmd) },
 		},

@@ -46,7 +46,7 @@ func (f *findings) wrong(key string, err error) {
 
 // separate gives the errors that were joined, and nothing for an error that is one. One that has several causes is.
 func separate(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // what is wrapped is not for itself
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return nil
 	}

@@ -76,8 +76,8 @@ func (a *assembly) openReports(settings, dir string) error {
 	return nil
 }
 
-// newFinder makes what decides how sure connections to servers elsewhere have to be. What is said to be secure in DNS counts
-// when the configuration trusts the servers.
+// newFinder makes what decides how sure connections to servers elsewhere have to be. What is said to be secure in DNS
+// counts when the configuration trusts the servers.
 func (a *assembly) newFinder() *tlspolicy.Finder {
 	o := tlspolicy.Options{MTASTS: a.policies, Wishes: wishesOf(a.c), Roots: a.secrets.TransportCAs}
 	if a.c.DNS.Validating {

@@ -99,12 +99,19 @@ func (a *assembly) warnOfCerts(m *certs.Manager) {
 		}
 	}
 	for i, g := range a.c.Gateways {
-		awaited := slices.ContainsFunc(a.c.ACME.Names, func(n configs.CertName) bool { return n.Covers(g.Host) })
-		if !awaited && !m.Covers(g.Host.ASCII()) {
+		if !promised(a.c.ACME.Names, g.Host) && !m.Covers(g.Host.ASCII()) {
 			a.warn(fmt.Sprintf("gateway[%d].host", i), "no certificate is for %s: clients that look at it will not send; "+
 				"have one with that name", g.Host)
 		}
 	}
+}
+
+// promised tells whether an authority is asked for a certificate for a host.
+func promised(names []configs.CertName, host mailbox.DomainName) bool {
+	_, parent, _ := strings.Cut(host.ASCII(), ".")
+	return slices.ContainsFunc(names, func(n configs.CertName) bool {
+		return n.Wildcard && n.Domain.ASCII() == parent || !n.Wildcard && n.Domain == host
+	})
 }
 
 // openCerts opens the certificates, or takes those of the configuration before: their challenges have a port, which can
