@@ -124,7 +124,8 @@ func checkRoot(root string) error {
 		if !info.IsDir() {
 			return fmt.Errorf("path: %s is not a folder", dir)
 		}
-		if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		// access(2) does not count rights (CAP_DAC_OVERRIDE) that a user other than root has.
+		if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
 			return fmt.Errorf("path: %s cannot be written to: %w", dir, err)
 		}
 		return nil
