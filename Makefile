@@ -6,6 +6,7 @@
 # make vuln    govulncheck, pinned: known holes in what we call; asks the database of the Go project, or a copy: VULNDB=file:///...
 # make testssl    testssl.sh against the relay, and its report
 # make hardening  what the systemd unit lets through, by systemd-analyze: at most 2.0
+# make systemd    the units under a living systemd, in a Debian that is booted for it: as root
 # make build   bin/mxbypass
 
 GO       ?= go
@@ -14,7 +15,7 @@ LINT     := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VULN     := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 SHELL    := /bin/bash -o pipefail
 
-.PHONY: all build run test check peers bench lint fuzz vuln testssl hardening clean
+.PHONY: all build run test check peers bench lint fuzz vuln testssl hardening systemd clean
 all: build
 
 # Without git, or without this Makefile, the version is what Go has put into the binary.
@@ -34,7 +35,7 @@ test: peers check
 
 check:
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w wanted: $$unformatted" >&2; exit 1; }
-	$(GO) vet ./...
+	$(GO) vet -tags systemd,testssl ./...
 
 peers:
 	@integration/peers.sh
@@ -65,6 +66,10 @@ testssl: peers
 # The threshold is in tenths.
 hardening:
 	systemd-analyze security --offline=true --threshold=20 --no-pager configs/systemd/mxbypass.service
+
+# The tests run inside, where there is no Go and perhaps another libc.
+systemd: peers build
+	CGO_ENABLED=0 $(GO) test -tags systemd -count 1 -v -timeout 30m ./integration/systemd
 
 clean:
 	rm -rf bin

@@ -49,6 +49,18 @@ func (f *front) serve(e Endpoint, s *socket, service inbound.Service) {
 	}()
 }
 
+// last closes the sockets for good, and lets in who was accepted before. Whoever comes from now on is refused at once, or
+// waits for the next process where systemd keeps the socket open: nobody is left hanging here until the front has drained.
+func (f *front) last(sockets map[Endpoint]*socket) {
+	for e, s := range sockets {
+		_ = s.Listener.Close() // what it could say changes nothing
+		select {
+		case <-s.ended:
+		case <-f.loans[e].ended: // nobody would take what it has accepted
+		}
+	}
+}
+
 // leave stops accepting wherever keep does not want it, or wants another service. Sessions that have begun go on.
 func (f *front) leave(keep map[Endpoint]inbound.Service) {
 	for e, v := range f.loans {

@@ -356,6 +356,7 @@ func (r *Relay) Shutdown(ctx context.Context) error {
 	defer r.end()
 	var err error
 	if r.front != nil {
+		r.front.last(r.sockets)
 		r.front.leave(nil)
 		err = r.front.server.Shutdown(ctx)
 		r.drains.Wait()

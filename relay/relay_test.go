@@ -246,9 +246,14 @@ func TestShutdownLetsTransactionsEnd(t *testing.T) {
 	c, idle := dial(t, r, port(1)), dial(t, r, port(1))
 	c.mail("foobar@exemple.org", "x")
 	<-store.busy
+	at := r.sockets[port(1)].Addr()
 	ended := make(chan error, 1)
 	go func() { ended <- r.Shutdown(context.Background()) }()
 	idle.expect(421)
+	if late, err := net.Dial(at.Network(), at.String()); err == nil {
+		t.Error("who comes too late is let in, and left hanging")
+		late.Close()
+	}
 	close(store.hold)
 	c.expect(250)
 	if err := <-ended; err != nil || closed.Load() != 1 || len(store.got()) != 1 {

@@ -64,11 +64,15 @@ func abandoned(ctx context.Context, path string) bool {
 	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// run accepts for whoever has borrowed the socket. A connection that comes between two borrowers waits for the next.
+// run accepts for whoever has borrowed the socket, until it is closed. A connection that comes between two borrowers waits
+// for the next.
 func (s *socket) run() {
 	defer close(s.ended)
 	for {
 		c, err := s.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
 		select {
 		case s.accepted <- accepted{c, err}:
 		case <-s.done:

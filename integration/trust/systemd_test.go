@@ -88,18 +88,33 @@ func (m *manager) hears(state string) (fed int) {
 	}
 }
 
-func (m *manager) greeted() {
+// dial connects, and does not wait for a greeting.
+func (m *manager) dial() *textproto.Conn {
 	m.t.Helper()
 	c, err := textproto.Dial("tcp", m.socket.Addr().String())
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	defer c.Close()
-	if _, text, err := c.ReadResponse(220); err != nil {
-		m.t.Error(text, err)
+	m.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// replied reads a reply, after a line if there is one.
+func (m *manager) replied(c *textproto.Conn, line string, code int) {
+	m.t.Helper()
+	if line != "" {
+		_, _ = c.Cmd("%s", line) // the reply is an error then
 	}
-	_, _ = c.Cmd("QUIT")
-	_, _, _ = c.ReadResponse(221)
+	if _, text, err := c.ReadResponse(code); err != nil {
+		m.t.Error(line, text, err)
+	}
+}
+
+func (m *manager) greeted() {
+	m.t.Helper()
+	c := m.dial()
+	m.replied(c, "", 220)
+	m.replied(c, "QUIT", 221)
 }
 
 // The relay serves on a socket that systemd has opened, says how it is, and loses nobody who comes while it is started
@@ -160,22 +175,27 @@ path = %[3]q
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Stop(syscall.SIGTERM); err != nil {
-		t.Error(err)
-	}
-	m.hears("STOPPING=1")
-	private(t, dir+"/state")
-
-	// Who comes now waits for the next start.
-	c, err := textproto.Dial("tcp", m.socket.Addr().String())
-	if err != nil {
+	// Who comes while a transaction holds up the end waits for the next start.
+	idle, busy := m.dial(), m.dial()
+	m.replied(idle, "", 220)
+	m.replied(busy, "", 220)
+	m.replied(busy, "EHLO client.test", 250)
+	m.replied(busy, "MAIL FROM:<a@client.test>", 250)
+	m.replied(busy, "RCPT TO:<postmaster@mx.host.test>", 250)
+	m.replied(busy, "DATA", 354)
+	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	p = m.start(config)
-	if _, text, err := c.ReadResponse(220); err != nil {
-		t.Error(text, err)
+	m.hears("STOPPING=1")
+	m.replied(idle, "", 421)
+	late := m.dial()
+	m.replied(busy, "From: a@client.test\r\n\r\nHello.\r\n.", 250)
+	if err := p.Err(); err != nil {
+		t.Error(err)
 	}
+	private(t, dir+"/state")
+	p = m.start(config)
+	m.replied(late, "", 220)
 	m.hears("READY=1")
 	if err := p.Stop(syscall.SIGTERM); err != nil {
 		t.Error(err)

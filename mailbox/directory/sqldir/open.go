@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	_ "modernc.org/sqlite" // the driver "sqlite" of database/sql
@@ -115,11 +116,7 @@ func (d *Directory) prepare(ctx context.Context) error {
 	case err == nil && info.IsDir():
 		return errFolder
 	case errors.Is(err, fs.ErrNotExist) && d.o.Create:
-		f, err := os.OpenFile(d.o.Path, os.O_WRONLY|os.O_CREATE, 0o640)
-		if err != nil {
-			return err
-		}
-		if err := f.Close(); err != nil {
+		if err := create(d.o.Path); err != nil {
 			return err
 		}
 	case err != nil:
@@ -144,6 +141,26 @@ func (d *Directory) prepare(ctx context.Context) error {
 		return err
 	}
 	return migrate(ctx, w)
+}
+
+// create makes an empty file, for the owner of the folder that it is in: the superuser makes a database for the user that
+// the relay runs as. SQLite gives the files beside it to whom it belongs.
+func create(path string) error {
+	folder, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil // somebody else was faster
+	}
+	if err != nil {
+		return err
+	}
+	if owner, ok := folder.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 && owner.Uid != 0 {
+		err = f.Chown(int(owner.Uid), int(owner.Gid))
+	}
+	return errors.Join(err, f.Close())
 }
 
 // database is one open file.

@@ -3,7 +3,9 @@ package sqldir_test
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 
 	"mxbypass/mailbox"
@@ -92,6 +94,36 @@ func TestSecretsAreNotForEverybody(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantErr(t, d.SetSecret(t.Context(), address("box@one.test"), hash), nil)
+}
+
+// What the superuser makes for the relay belongs to the relay, whose folder it is in, and is for nobody else.
+func TestWhoseDatabase(t *testing.T) {
+	folder := t.TempDir()
+	owner := os.Geteuid()
+	if owner == 0 {
+		owner = 65534
+	}
+	if err := os.Chown(folder, owner, -1); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(folder, "directory.db")
+	d := open(t, path)
+	if _, _, err := importText(t, d, start, false); err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(folder)
+	if err != nil || len(files) < 2 {
+		t.Fatalf("%v, %v: the write-ahead log is beside it", files, err)
+	}
+	for _, f := range files {
+		info, err := f.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if of := info.Sys().(*syscall.Stat_t).Uid; int(of) != owner || info.Mode() != 0o600 {
+			t.Errorf("%s belongs to %d, not to %d, with the mode %v", f.Name(), of, owner, info.Mode())
+		}
+	}
 }
 
 // A database that cannot answer is no "no password".
