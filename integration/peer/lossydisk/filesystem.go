@@ -22,7 +22,7 @@ type Filesystem struct {
 // Make makes a file system, "ext4" or "xfs", and mounts it on a folder. The image stands beside the folder.
 func Make(dir, kind string) (*Filesystem, error) {
 	f := &Filesystem{Dir: dir, kind: kind}
-	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(f.image(), nil, 0o600), os.Truncate(f.image(), size)); err != nil {
+	if err := errors.Join(os.WriteFile(f.image(), nil, 0o600), os.Truncate(f.image(), size)); err != nil {
 		return nil, err
 	}
 	if out, err := exec.Command("mkfs."+kind, "-q", f.image()).CombinedOutput(); err != nil {
@@ -35,6 +35,9 @@ func (f *Filesystem) image() string { return f.Dir + ".img" }
 
 // mount attaches what is on the medium, and mounts it; the journal is replayed.
 func (f *Filesystem) mount() (err error) {
+	if err := os.MkdirAll(f.Dir, 0o755); err != nil {
+		return err
+	}
 	if f.disk, err = Attach(f.image()); err != nil {
 		return err
 	}
@@ -75,6 +78,10 @@ func (f *Filesystem) Close() error {
 		return nil
 	}
 	err := unix.Unmount(f.Dir, 0)
+	if err == nil {
+		// Other programs may have begun a mount namespace meanwhile, which has a copy of the mount. It goes with the folder.
+		err = os.Remove(f.Dir)
+	}
 	if err != nil { // the helper does it lazily
 		err = fmt.Errorf("lossydisk: unmount %s: %w", f.Dir, err)
 	}

@@ -58,11 +58,11 @@ func serve(image string) (err error) {
 		server.Serve()
 	}()
 	defer func() {
-		err = errors.Join(err, unix.Unmount(point, unix.MNT_DETACH))
+		// With the file go the copies of the mount in other mount namespaces.
+		err = errors.Join(err, unix.Unmount(point, unix.MNT_DETACH), os.Remove(point))
 		select {
 		case <-ended:
-		case <-time.After(patience / 2): // somebody still has the device; with this process its file ends
-			err = errors.Join(err, errors.New("lossydisk: the device is still in use"))
+		case <-time.After(patience / 6): // whoever still has the device sees it fail
 		}
 	}()
 	loop, device, err := attach(point)
