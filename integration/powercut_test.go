@@ -37,7 +37,7 @@ func powerCuts() []powerCut {
 // mailboxes come with every cut, so that their folders are made shortly before.
 func TestPowerCut(t *testing.T) {
 	t.Setenv("MXBYPASS", plain) // more commits in less time
-	for _, kind := range []string{"ext4", "xfs"} {
+	for _, kind := range []string{lossydisk.Ext4, lossydisk.XFS, lossydisk.Ext4External} {
 		t.Run(kind, func(t *testing.T) {
 			const boxes = 5
 			mail := filepath.Join(t.TempDir(), "mail")

@@ -139,7 +139,7 @@ func TestFlushesOfFileSystems(t *testing.T) {
 				os.WriteFile(filepath.Join(dir, "other"), nil, 0o600), syncFolder(dir), syncFolder(b))
 		}, "new", "b/fresh"},
 	}
-	for _, kind := range []string{"ext4", "xfs"} {
+	for _, kind := range []string{lossydisk.Ext4, lossydisk.XFS} {
 		for _, c := range cases {
 			t.Run(fmt.Sprintf("%s %s", kind, c.name), func(t *testing.T) {
 				t.Parallel()
