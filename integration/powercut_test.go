@@ -45,13 +45,17 @@ func TestPowerCut(t *testing.T) {
 			must(t, err)
 			t.Cleanup(func() { must(t, disk.Close()) })
 			domains := "[[domain]]\nname = \"exemple.org\"\nsite = \"cloud\"\nmailboxes = ["
-			for cut := range powerCuts() {
+			cuts := powerCuts()
+			if kind == lossydisk.Ext4External {
+				cuts = cuts[:3] // the store takes the long way there, which needs nobody else
+			}
+			for cut := range cuts {
 				for i := range boxes {
 					domains += fmt.Sprintf("\"u%d-%d\", ", cut, i)
 				}
 			}
 			acknowledged := map[string]bool{}
-			for cut, p := range powerCuts() {
+			for cut, p := range cuts {
 				s := start(t, settings{mail: mail, domains: domains + "]\n"})
 				load := s.send(p.clients, p.after, func(client, n int) (string, string, int) {
 					return fmt.Sprintf("cut %d client %d message %d", cut, client, n),
