@@ -1,8 +1,6 @@
 package integration
 
 import (
-	"bytes"
-	"strings"
 	"testing"
 
 	"mxbypass/integration/peer"
@@ -23,15 +21,15 @@ func (l *load) until(t *testing.T, cut func()) {
 	}
 }
 
-// arrived holds the mailboxes against what was acknowledged: each of that is there once, and nothing is there in part.
+// arrived holds the mailboxes against what was acknowledged: each of that is there once, and nothing is there that is not
+// whole, octet by octet.
 func arrived(t *testing.T, acknowledged map[string]bool, mails [][]byte) {
 	t.Helper()
 	found := map[string]int{}
 	for _, m := range mails {
-		content := below(t, m)
-		subject, _, _ := strings.Cut(strings.TrimPrefix(string(content), "Subject: "), "\r\n")
-		if !bytes.HasSuffix(content, []byte("\r\nend\r\n")) {
-			t.Errorf("half a message in the mailbox: %s", subject)
+		subject, whole := peer.Whole(string(below(t, m)))
+		if !whole {
+			t.Errorf("a message in the mailbox is not as it was sent: %s", subject)
 		}
 		found[subject]++
 	}

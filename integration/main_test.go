@@ -6,12 +6,19 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"mxbypass/integration/peer/lossydisk"
 )
 
 // binaries under test. The one with the race detector is used wherever it can be: it allows 8,128 goroutines only.
 var racing, plain string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	if code, is := lossydisk.Helper(); is {
+		os.Exit(code)
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "mxbypass-test-")
@@ -29,5 +36,6 @@ func run(m *testing.M) int {
 		}
 	}
 	os.Setenv("MXBYPASS", racing)
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // not a second more for every relay and command that ends
 	return m.Run()
 }

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"sync"
@@ -33,8 +34,7 @@ func StartLoad(addr string, clients, after int, next func(client, n int) (subjec
 			}
 			for n := 0; ; n++ {
 				subject, to, size := next(client, n)
-				reply, err := c.Message("sender@client.test", to,
-					"Subject: "+subject+"\r\n\r\n"+strings.Repeat("x", size)+"\r\nend\r\n")
+				reply, err := c.Message("sender@client.test", to, loadMessage(subject, size))
 				if err != nil || !strings.HasPrefix(reply, "250") {
 					return
 				}
@@ -69,4 +69,27 @@ func (l *Load) Acknowledged() map[string]bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return maps.Clone(l.acknowledged)
+}
+
+// loadMessage is a message of a load: it says what it is made of, and no block of a disk that holds some of it looks like
+// another one.
+func loadMessage(subject string, size int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Subject: %s\r\nX-Octets: %d\r\n\r\n", subject, size)
+	padding := strings.Repeat("x", 900)
+	for line, end := 0, b.Len()+size; b.Len() < end; line++ {
+		fmt.Fprintf(&b, "%s, line %d %s\r\n", subject, line, padding)
+	}
+	return b.String() + "end\r\n"
+}
+
+// Whole finds a message of a load below the trace fields of relays, and tells whether it is what was sent, octet by octet.
+func Whole(content string) (subject string, whole bool) {
+	_, rest, _ := strings.Cut(content, "Subject: ")
+	subject, rest, _ = strings.Cut(rest, "\r\n")
+	var size int
+	if _, err := fmt.Sscanf(rest, "X-Octets: %d\r\n", &size); err != nil {
+		return subject, false
+	}
+	return subject, strings.HasSuffix(content, loadMessage(subject, size))
 }

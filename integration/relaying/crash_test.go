@@ -2,10 +2,6 @@ package relaying
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"mxbypass/integration/peer"
@@ -21,11 +17,6 @@ type checker struct {
 // acknowledged tells the subjects of what got a 250.
 type acknowledged interface{ Acknowledged() map[string]bool }
 
-// before is what had its 250 before the power failed.
-type before map[string]bool
-
-func (b before) Acknowledged() map[string]bool { return b }
-
 // inFlight is what one end can leave in doubt: one message of each connection to the destination.
 const inFlight = 20
 
@@ -34,10 +25,9 @@ func (c *checker) check(r *peer.Remote) {
 	c.t.Helper()
 	found := map[string]int{}
 	for _, m := range r.Messages() {
-		_, rest, _ := strings.Cut(m.Content, "Subject: ")
-		subject, _, _ := strings.Cut(rest, "\r\n")
-		if !strings.HasSuffix(m.Content, "\r\nend\r\n") {
-			c.t.Errorf("half a message arrived: %s", subject)
+		subject, whole := peer.Whole(m.Content)
+		if !whole {
+			c.t.Errorf("a message did not arrive as it was sent: %s", subject)
 		}
 		found[subject]++
 	}
@@ -61,12 +51,17 @@ func (c *checker) check(r *peer.Remote) {
 }
 
 func (c *checker) load(addr, name string, after int) *peer.Load {
-	l := peer.StartLoad(addr, 20, after, func(client, n int) (string, string, int) {
+	return c.loadOf(20, addr, name, after)
+}
+
+func (c *checker) loadOf(clients int, addr, name string, after int) *peer.Load {
+	l := peer.StartLoad(addr, clients, after, func(client, n int) (string, string, int) {
 		size := 3000
 		if n%7 == 6 {
 			size = 300000 // more than one chunk
 		}
-		return fmt.Sprintf("%s client %d message %d", name, client, n), "b@remote.example", size
+		subject := fmt.Sprintf("%s client %d message %d", name, client, n)
+		return subject, recipientOf(subject), size
 	})
 	c.loads = append(c.loads, l)
 	return l
@@ -118,44 +113,4 @@ func TestKilledAtEveryStep(t *testing.T) {
 			c.check(r)
 		})
 	}
-}
-
-// The power fails under load: the file system of the queue stops as it stands, is mounted again, and replays its journal.
-func TestPowerCut(t *testing.T) {
-	dir := t.TempDir()
-	state := filepath.Join(dir, "state")
-	image := filepath.Join(dir, "image")
-	command := func(args ...string) {
-		t.Helper()
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v: %s", args, err, out)
-		}
-	}
-	must(t, os.MkdirAll(state, 0o700))
-	must(t, os.WriteFile(image, nil, 0o600))
-	must(t, os.Truncate(image, 512<<20))
-	command("mkfs.ext4", "-q", image)
-	command("mount", "-o", "loop", image, state)
-	t.Cleanup(func() { command("umount", state) })
-
-	r := remoteAt(t, "127.0.0.1:0", nil)
-	s := settings{dir: dir, queue: "retry_first = \"1s\"\nretry_max = \"1s\""}
-	c := &checker{t: t}
-	for cut := range 3 {
-		w := toRemote(t, r.Addr, s)
-		l := c.load(w.Addr, fmt.Sprintf("cut %d", cut), 100+100*cut)
-		must(t, l.Until(w.Done(), func() {
-			acknowledged, err := peer.CutPower(state, l)
-			must(t, err)
-			c.loads[len(c.loads)-1] = before(acknowledged)
-		}))
-		w.Kill()
-		c.ends++
-		command("umount", state)
-		command("mount", "-o", "loop", image, state)
-	}
-	w := toRemote(t, r.Addr, s)
-	w.empty()
-	c.check(r)
-	must(t, w.Close()) // before its file system goes
 }

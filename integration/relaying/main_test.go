@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"mxbypass/integration/peer/lossydisk"
 )
 
 // inside says that this process is the one in the namespace.
@@ -19,7 +21,12 @@ const inside = "MXBYPASS_TEST_NETNS"
 // racing is the binary under test, with the race detector.
 var racing string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	if code, is := lossydisk.Helper(); is {
+		os.Exit(code)
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	if os.Getenv(inside) == "" {
@@ -51,6 +58,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	os.Setenv("MXBYPASS", racing)
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // not a second more for every relay and command that ends
 	return m.Run()
 }
 

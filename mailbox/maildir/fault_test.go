@@ -269,3 +269,36 @@ func TestNoLinkOut(t *testing.T) {
 		}
 	}
 }
+
+// TestFoldersOfOthers: a folder that somebody else has just made, or has left behind when he died, is durable before the
+// first message in it is.
+func TestFoldersOfOthers(t *testing.T) {
+	for way, can := range ways {
+		o := options(t)
+		for _, name := range []string{"cur", "new", "tmp"} {
+			if err := os.MkdirAll(filepath.Join(root(o), "exemple.org/user0/Maildir", name), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sys := newSeam(nil)
+		sys.can = &can
+		if errs := deliver(t, open(t, o, sys), message(body(10)), users(1)...); errs[0] != nil {
+			t.Fatal(errs)
+		}
+		synced := map[string]bool{}
+		for _, e := range sys.events {
+			if e.op == "rename" {
+				break
+			}
+			if e.op == "fsync" {
+				synced[e.name] = true
+			}
+		}
+		// The root, which is not opened through the seam, has no name.
+		for _, name := range []string{"", "exemple.org", "user0", "Maildir"} {
+			if synced[name] == can.ordered {
+				t.Errorf("%s: folder %q synced: %v", way, name, synced[name])
+			}
+		}
+	}
+}

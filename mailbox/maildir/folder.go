@@ -100,6 +100,26 @@ func (o *opener) descend(dir int, name string, tagFolder bool) (int, error) {
 	return fd, nil
 }
 
+// keepPath makes the folders above a Maildir durable that somebody else has made: he may not have come to it yet, or have
+// died before. Where a journal keeps the order of changes, every later commit does that.
+func (o *opener) keepPath(f *folder) error {
+	var opened []int
+	defer func() { o.shut(opened...) }()
+	at := o.root
+	for _, name := range f.names {
+		if err := o.sys.fsync(at); err != nil {
+			return err
+		}
+		next, err := o.sys.open(at, name, openFolder, 0)
+		if err != nil {
+			return err
+		}
+		opened = append(opened, next)
+		at = next
+	}
+	return o.sys.fsync(at)
+}
+
 // openMaildir opens tmp and new in a Maildir, and makes these and cur when they are missing.
 func (o *opener) openMaildir(dir int) (tmpDir, newDir int, err error) {
 	var fds [3]int

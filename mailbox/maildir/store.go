@@ -86,16 +86,28 @@ func makeRoot(path string) error {
 	if err := os.Mkdir(path, 0o755); err != nil {
 		return err
 	}
-	return os.Chmod(path, 0o755)
+	if err := os.Chmod(path, 0o755); err != nil {
+		return err
+	}
+	above, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(above.Sync(), above.Close())
 }
 
 // join connects a newly opened folder with the committer of its file system and has its leftovers swept.
 func (s *Store) join(f *folder) (err error) {
-	f.commits, err = s.commits.of(f)
-	if err == nil {
-		s.sweeper.offer(f)
+	if f.commits, err = s.commits.of(f); err != nil {
+		return err
 	}
-	return err
+	if !f.commits.ordered {
+		if err := s.opener.keepPath(f); err != nil {
+			return fmt.Errorf("maildir: %s: %w", f.key, err)
+		}
+	}
+	s.sweeper.offer(f)
+	return nil
 }
 
 // Close waits for what is being delivered, and ends. Later deliveries are refused with [mailbox.ErrUnavailable].
