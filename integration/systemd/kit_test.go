@@ -73,7 +73,11 @@ func installed() (*operator, error) {
 	o.config += fmt.Sprintf("[dns]\nservers = [%q]\n[clients]\ntrusted_networks = [\"127.0.0.0/24\"]\n[relay]\n"+
 		"smarthost = \"smtp://%s\"\n", o.dns.Addr, smarthost)
 	o.directory = strings.Replace(o.directory, `site      = "cloud"`, "site = \"cloud\"\nmx = \"external\"", 1)
-	err = errors.Join(os.Mkdir("/etc/mxbypass", 0o755), os.WriteFile(configFile, []byte(o.config), 0o644),
+	// What the unit forbids ends the relay here, so that no system call that fails goes unseen.
+	const strict = "/run/systemd/system/" + unit + ".d"
+	err = errors.Join(os.MkdirAll(strict, 0o755),
+		os.WriteFile(strict+"/strict.conf", []byte("[Service]\nSystemCallErrorNumber=kill\n"), 0o644),
+		os.Mkdir("/etc/mxbypass", 0o755), os.WriteFile(configFile, []byte(o.config), 0o644),
 		os.WriteFile("/etc/mxbypass/directory.toml", []byte(o.directory), 0o644))
 	if err != nil {
 		return nil, err

@@ -94,6 +94,9 @@ func TestSandbox(t *testing.T) {
 	if owner := info.Sys().(*syscall.Stat_t).Uid; owner != 0 {
 		t.Errorf("its memory belongs to %d", owner)
 	}
+	if denied := property(t, "SystemCallErrorNumber"); denied != "2147483646" && denied != "kill" {
+		t.Errorf("a forbidden system call has the error %s", denied)
+	}
 	out := sh(t, "systemd-analyze security --no-pager --threshold=20 "+unit)
 	t.Log(out[strings.LastIndex(out, "\n")+1:])
 }
