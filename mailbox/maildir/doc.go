@@ -27,10 +27,14 @@
 //   - ext4 with a journal, XFS: sync_file_range puts the data on the device before the rename, and fsync of the
 //     folder of the last rename commits the journal, once, with all inodes and renames of the group, and flushes the
 //     device's cache. The journal keeps the order of changes: what was renamed earlier is in the same commit or an
-//     earlier one, and where a crash shows the name, the data is there.
+//     earlier one, and where a crash shows the name, the data is there. When somebody else has had the journal
+//     committed meanwhile, his commit came after the data and has flushed it (XFS), or fsync flushes once more (ext4).
+//     What counts is the device of the data: an ext4 with an external journal and an XFS with a realtime device are
+//     among the others.
 //   - btrfs: data and inode become durable before the rename: fsync for up to 8 files, one syncfs for more; after it
 //     fsync of up to 8 folders, or one syncfs.
-//   - All others, ext4 without a journal, and SyncFsync: fsync of each file, rename, fsync of each folder.
+//   - All others, ext4 without a journal, and SyncFsync: fsync of each file, rename, fsync of each folder; when a
+//     Maildir is opened, of the folders above it as well.
 //
 // syncfs is used since Linux 5.17 only: before, it swallowed errors. sync_file_range and fsync report the errors of
 // the very file. After any error the message is refused and taken back, and no descriptor is asked a second time.
