@@ -148,5 +148,5 @@ func (w *world) listed(subjects map[string]bool) {
 
 // recipientOf gives each message of a load a recipient of its own.
 func recipientOf(subject string) string {
-	return strings.ReplaceAll(subject, " ", "-") + "@remote.example"
+	return strings.NewReplacer(" ", "-", ",", "-").Replace(subject) + "@remote.example"
 }
