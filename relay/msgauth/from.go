@@ -47,12 +47,8 @@ func authorsOf(h *header.Header) authors {
 // whatever stands behind an "@".
 func (a *authors) shown(value string) (found bool) {
 	for part := range parts(around.ReplaceAllString(withoutComments(value), "$1")) {
-		inside := ""
-		for _, bracketed := range strings.Split(part, "<")[1:] {
-			inside += " " + bracketed
-		}
-		if strings.Contains(inside, "@") {
-			part = inside
+		if _, inside, _ := strings.Cut(part, "<"); strings.Contains(inside, "@") {
+			part = strings.ReplaceAll(inside, "<", " ")
 		}
 		for _, behind := range strings.Split(part, "@")[1:] {
 			end := strings.IndexFunc(behind, func(r rune) bool {

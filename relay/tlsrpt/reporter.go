@@ -113,9 +113,10 @@ func (r *Reporter) Record(p Policy, f *Failure) {
 
 // turn begins a new day. It runs under mu.
 func (r *Reporter) turn(now time.Time) {
-	if r.today.changed && len(r.over) < maxOver {
+	if r.today.changed {
 		r.over = append(r.over, r.today)
 	}
+	r.over = r.over[max(0, len(r.over)-maxOver):]
 	r.today = newDay(now)
 }
 
