@@ -54,9 +54,13 @@ func (f *front) serve(e Endpoint, s *socket, service inbound.Service) {
 func (f *front) last(sockets map[Endpoint]*socket) {
 	for e, s := range sockets {
 		_ = s.Listener.Close() // what it could say changes nothing
+		loan, lent := f.loans[e]
+		if !lent { // nobody would take what it has accepted
+			continue
+		}
 		select {
 		case <-s.ended:
-		case <-f.loans[e].ended: // nobody would take what it has accepted
+		case <-loan.ended:
 		}
 	}
 }
